@@ -1,0 +1,378 @@
+"""Configuration: the only place where a default stands.
+
+Two frozen dataclasses, checked on construction. `DSDPGConfig` describes the
+agent and everything the builder needs; `ExperimentConfig` describes a run of
+it. Neither imports TensorFlow, so that a mistake is reported at once.
+
+The agents of the paper are presets of three independent switches (`critic`,
+`sobolev`, `targets`) and of the kernel; see `PRESETS`.
+"""
+
+import dataclasses
+import difflib
+import json
+import math
+from typing import Any, Dict, Iterable, Mapping, Optional, Tuple
+
+CRITICS = ('samples', 'point')
+SOBOLEV = ('none', 'action', 'state_action')
+TARGETS = ('observed', 'reconstructed', 'anchored')
+KERNELS = ('multiquadric', 'rbf', 'rational_quadratic', 'linear')
+
+# The multiquadric + linear kernel of the project's own agents: what the linear
+# kernel adds to the biased MMD^2 is `linear_return_weight` times the squared
+# error between the mean returns.
+_LINEAR = dict(linear_return_weight=100.0)
+
+# Overrides of `DSDPGConfig`'s defaults. The first eight are the paper's agents
+# (Figs. 5, 11, 12); the others are the project's own and its ablations.
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    'dsdpg': dict(critic='samples', sobolev='action', targets='reconstructed'),
+    'dsdpg_state_action': dict(
+        critic='samples', sobolev='state_action', targets='reconstructed'
+    ),
+    'ddpg': dict(critic='point', sobolev='none', targets='observed'),
+    'ddpg_mmd': dict(critic='samples', sobolev='none', targets='observed'),
+    'ddpg_reconstructed': dict(critic='point', sobolev='none', targets='reconstructed'),
+    'ddpg_mmd_reconstructed': dict(
+        critic='samples', sobolev='none', targets='reconstructed'
+    ),
+    'sobolev_ddpg': dict(critic='point', sobolev='action', targets='reconstructed'),
+    'sobolev_ddpg_state_action': dict(
+        critic='point', sobolev='state_action', targets='reconstructed'
+    ),
+    'dsdpg_anchored': dict(
+        critic='samples', sobolev='action', targets='anchored', **_LINEAR
+    ),
+}
+DEFAULT_AGENT = 'dsdpg_anchored'
+
+
+class ConfigError(ValueError):
+  """A configuration that cannot be run. Its text is meant for the user."""
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+  """Returns ' Did you mean a, b?' for the valid names closest to `name`, or ''."""
+  close = difflib.get_close_matches(name, list(valid), n=3, cutoff=0.5)
+  return f' Did you mean {" or ".join(close)}?' if close else ''
+
+
+def _check(condition: bool, field: str, value: Any, valid: str):
+  if not condition:
+    raise ConfigError(f'{field}={value!r} is not valid: it must be {valid}.')
+
+
+class _Checks:
+  """Type and range checks shared by the dataclasses below."""
+
+  def _types(self):
+    for field in dataclasses.fields(self):
+      value = getattr(self, field.name)
+      if not _matches(value, field.type):
+        _check(False, field.name, value, f'of type {type_name(field.type)}')
+      numbers = value if isinstance(value, tuple) else (value,)
+      for number in numbers:
+        if isinstance(number, float) and not math.isfinite(number):
+          _check(False, field.name, value, 'finite')
+      if field.type is float:  # An int is a fine float: keep one type.
+        object.__setattr__(self, field.name, float(value))
+
+  def _one_of(self, field: str, valid: Tuple[str, ...]):
+    value = getattr(self, field)
+    if value not in valid:
+      hint = nearest(value, valid)
+      raise ConfigError(
+          f'{field}={value!r} is not valid: it must be one of '
+          f'{", ".join(valid)}.{hint}'
+      )
+
+  def _positive(self, *fields: str):
+    for field in fields:
+      value = getattr(self, field)
+      _check(value > 0, field, value, 'greater than 0')
+
+  def _non_negative(self, *fields: str):
+    for field in fields:
+      value = getattr(self, field)
+      _check(value >= 0, field, value, '0 or greater')
+
+
+def _matches(value: Any, kind: Any) -> bool:
+  """Whether `value` has the annotated type (bool is no int, int is a float)."""
+  if kind == Tuple[int, ...]:
+    return isinstance(value, tuple) and all(_matches(v, int) for v in value)
+  if kind == Tuple[float, ...]:
+    return isinstance(value, tuple) and all(_matches(v, float) for v in value)
+  if kind == Optional[str]:
+    return value is None or isinstance(value, str)
+  if kind is float:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+  if kind is int:
+    return isinstance(value, int) and not isinstance(value, bool)
+  return isinstance(value, kind)
+
+
+def type_name(kind: Any) -> str:
+  """A type's name for a person."""
+  names = {
+      Tuple[int, ...]: 'a tuple of ints',
+      Tuple[float, ...]: 'a tuple of floats',
+      Optional[str]: 'a string',
+  }
+  return names.get(kind) or kind.__name__
+
+
+@dataclasses.dataclass(frozen=True)
+class DSDPGConfig(_Checks):
+  """The agent. Section and equation numbers are the paper's.
+
+  Attributes:
+    critic: 'samples' (cGMMN: M noise-driven returns a state-action pair) or
+      'point' (one return, squared error).
+    sobolev: which input gradients of the return are learned: 'none', 'action',
+      or 'state_action'.
+    targets: where bootstrapped targets are evaluated: 'observed' transitions,
+      'reconstructed' ones (the world model's, Alg. 1), or 'anchored' ones (the
+      observed values with the world model's derivatives).
+    num_samples: M, samples of the return a state-action pair (A.8).
+    policy_num_samples: samples the policy's loss averages over.
+    noise_dim: K, dimension of the critic's noise (A.8).
+    kernel: the MMD's kernel on a distance.
+    multiquadric_h: h of the multiquadric kernel (A.8).
+    rbf_bandwidths: sigmas of the RBF kernel; several make a mixture (Eq. 37).
+    rational_quadratic_alpha: alpha of the rational quadratic kernel (Eq. 38).
+    linear_return_weight: weight of a linear kernel on the return, added to
+      `kernel`; 0 leaves it out.
+    linear_gradient_weight: the same on the gradient coordinates.
+    action_gradient_scale: factor on the dz/da coordinates inside `kernel`.
+    state_gradient_scale: factor on the dz/ds coordinates inside `kernel`.
+    unbiased_mmd: drop i = j from the MMD's self terms.
+    sobolev_weight: lambda on the gradient's squared error, point critic (Eq. 10).
+    discount: gamma, for one environment step.
+    n_step: steps of the N-step return (Eq. 9).
+    target_update_rate: Polyak rate of the target networks.
+    hidden_sizes: hidden layers of the policy and of the critic.
+    world_model_hidden_sizes: hidden layers of encoder and decoder.
+    layer_norm: first hidden layer of policy and critic is LayerNorm then tanh
+      instead of Swish. Not the paper's; see the README's deviations.
+    normalize_observations: standardise observations by the running mean and
+      deviation of those replayed. Not the paper's; see the README.
+    policy_learning_rate: step size of the policy's Rectified Adam.
+    critic_learning_rate: step size of the critic's Rectified Adam.
+    world_model_learning_rate: step size of the world model's Adam.
+    kl_weight: weight of the cVAE's KL term (Eq. 30).
+    batch_size: transitions a learner step.
+    sigma: standard deviation of the exploration noise, actions in [-1, 1].
+    min_replay_size: transitions before learning starts.
+    max_replay_size: transitions kept, first in first out.
+    samples_per_insert: transitions drawn from replay for each one added.
+    samples_per_insert_tolerance_rate: slack of the rate limiter, as a fraction
+      of `min_replay_size * samples_per_insert`. Distributed runs only.
+    prefetch_size: batches prepared ahead of the learner.
+    variable_update_period: environment steps between an actor's weight updates.
+    jit_compile: compile the learner's step with XLA.
+    replay_table_name: Reverb's name of the table.
+  """
+
+  critic: str = 'samples'
+  sobolev: str = 'action'
+  targets: str = 'anchored'
+
+  num_samples: int = 10
+  policy_num_samples: int = 10
+  noise_dim: int = 16
+
+  kernel: str = 'multiquadric'
+  multiquadric_h: float = 100.0
+  rbf_bandwidths: Tuple[float, ...] = (0.01, 0.05, 0.1, 0.5, 1.0, 10.0, 100.0)
+  rational_quadratic_alpha: float = 1.0
+  linear_return_weight: float = 0.0
+  linear_gradient_weight: float = 0.0
+  action_gradient_scale: float = 1.0
+  state_gradient_scale: float = 1.0
+  unbiased_mmd: bool = False
+  sobolev_weight: float = 1.0
+
+  discount: float = 0.99
+  n_step: int = 5
+  target_update_rate: float = 0.005
+
+  hidden_sizes: Tuple[int, ...] = (256, 256)
+  world_model_hidden_sizes: Tuple[int, ...] = (512, 512, 512)
+  layer_norm: bool = True
+  normalize_observations: bool = True
+
+  policy_learning_rate: float = 3e-4
+  critic_learning_rate: float = 3e-4
+  world_model_learning_rate: float = 3e-4
+  kl_weight: float = 0.1
+
+  batch_size: int = 128
+  sigma: float = 0.3
+  min_replay_size: int = 1_000
+  max_replay_size: int = 1_000_000
+  samples_per_insert: float = 32.0
+  samples_per_insert_tolerance_rate: float = 0.1
+  prefetch_size: int = 2
+  variable_update_period: int = 4
+
+  jit_compile: bool = True
+  replay_table_name: str = 'priority_table'
+
+  def __post_init__(self):
+    self._types()
+    self._one_of('critic', CRITICS)
+    self._one_of('sobolev', SOBOLEV)
+    self._one_of('targets', TARGETS)
+    self._one_of('kernel', KERNELS)
+    self._positive(
+        'num_samples', 'policy_num_samples', 'noise_dim', 'multiquadric_h',
+        'rational_quadratic_alpha', 'n_step', 'target_update_rate',
+        'policy_learning_rate', 'critic_learning_rate',
+        'world_model_learning_rate', 'batch_size', 'min_replay_size',
+        'max_replay_size', 'samples_per_insert',
+        'samples_per_insert_tolerance_rate', 'prefetch_size',
+        'variable_update_period',
+    )  # fmt: skip
+    self._non_negative(
+        'linear_return_weight', 'linear_gradient_weight', 'sobolev_weight',
+        'action_gradient_scale', 'state_gradient_scale', 'sigma', 'kl_weight',
+    )  # fmt: skip
+    _check(0 < self.discount <= 1, 'discount', self.discount, 'in (0, 1]')
+    _check(
+        self.target_update_rate <= 1,
+        'target_update_rate',
+        self.target_update_rate,
+        'in (0, 1]',
+    )
+    for field in ('hidden_sizes', 'world_model_hidden_sizes', 'rbf_bandwidths'):
+      value = getattr(self, field)
+      _check(
+          bool(value) and all(v > 0 for v in value),
+          field,
+          value,
+          'one or more numbers greater than 0',
+      )
+    _check(
+        self.min_replay_size <= self.max_replay_size,
+        'min_replay_size',
+        self.min_replay_size,
+        f'at most max_replay_size={self.max_replay_size}',
+    )
+    _check(
+        self.sobolev == 'none' or self.targets != 'observed',
+        'targets',
+        self.targets,
+        'reconstructed or anchored when sobolev is not none: observed '
+        'transitions have no derivatives to learn from',
+    )
+    _check(
+        not (self.unbiased_mmd and self.critic == 'samples' and self.num_samples < 2),
+        'num_samples',
+        self.num_samples,
+        '2 or more with unbiased_mmd',
+    )
+    _check(bool(self.replay_table_name), 'replay_table_name', '', 'a name')
+
+  @property
+  def uses_world_model(self) -> bool:
+    """Whether a world model exists and is trained."""
+    return self.targets != 'observed'
+
+  @property
+  def updates_per_step(self) -> float:
+    """Learner steps for each environment step."""
+    return self.samples_per_insert / self.batch_size
+
+
+@dataclasses.dataclass(frozen=True)
+class ExperimentConfig(_Checks):
+  """One run: an agent, a task, a budget, and how it is watched.
+
+  Attributes:
+    env: domain of dm_control's suite.
+    task: task of that domain; None is the domain's default task.
+    agent: name of the preset, one of `PRESETS`; recorded with the results.
+    seed: seeds networks, noise, environments. Reverb's sampling is not seeded.
+    num_steps: environment steps of all actors together.
+    eval_every: environment steps between two evaluations.
+    eval_episodes: deterministic episodes an evaluation.
+    log_every: learner steps between two rows of the learner's log.
+    checkpoint_every: seconds between two checkpoints.
+    num_threads: threads TensorFlow computes with in each process; 0 is all.
+    num_actors: acting processes, distributed runs only.
+    dsdpg: the agent.
+  """
+
+  env: str = 'walker'
+  task: Optional[str] = None
+  agent: str = DEFAULT_AGENT
+  seed: int = 0
+  num_steps: int = 100_000
+  eval_every: int = 5_000
+  eval_episodes: int = 5
+  log_every: int = 250
+  checkpoint_every: float = 300.0
+  num_threads: int = 0
+  num_actors: int = 4
+  dsdpg: DSDPGConfig = dataclasses.field(default_factory=DSDPGConfig)
+
+  def __post_init__(self):
+    self._types()
+    self._one_of('agent', tuple(PRESETS))
+    self._positive(
+        'num_steps', 'eval_every', 'eval_episodes', 'log_every',
+        'checkpoint_every', 'num_actors',
+    )  # fmt: skip
+    self._non_negative('num_threads', 'seed')
+    _check(self.seed < 2**31, 'seed', self.seed, 'below 2**31')
+
+  def to_json(self) -> str:
+    """The resolved config as JSON, for the run directory."""
+    return json.dumps(dataclasses.asdict(self), indent=2) + '\n'
+
+  @classmethod
+  def from_json(cls, text: str) -> 'ExperimentConfig':
+    """Reads what `to_json` wrote. Raises ConfigError on anything else."""
+    values = json.loads(text)
+    flat = {k: v for k, v in values.items() if k != 'dsdpg'}
+    flat.update(values['dsdpg'])
+    flat = {k: tuple(v) if isinstance(v, list) else v for k, v in flat.items()}
+    return make_config(flat)
+
+
+def fields() -> Dict[str, dataclasses.Field]:
+  """Every settable field of both dataclasses by name; the names are distinct."""
+  result = {f.name: f for f in dataclasses.fields(ExperimentConfig)}
+  del result['dsdpg']
+  result.update({f.name: f for f in dataclasses.fields(DSDPGConfig)})
+  return result
+
+
+def make_config(
+    overrides: Mapping[str, Any], defaults: Optional[Mapping[str, Any]] = None
+) -> ExperimentConfig:
+  """Resolves a config: defaults, then the preset's, the env's, the overrides.
+
+  Args:
+    overrides: values by field name, of either dataclass; what the user said.
+    defaults: what differs for the environment (`configs/<env>.py`).
+
+  Raises:
+    ConfigError: an unknown field (the nearest names are given) or a bad value.
+  """
+  defaults = defaults or {}
+  valid = fields()
+  for name in (*overrides, *defaults):
+    if name not in valid:
+      raise ConfigError(f'Unknown config field {name!r}.{nearest(name, valid)}')
+  agent = overrides.get('agent', defaults.get('agent', DEFAULT_AGENT))
+  if agent not in PRESETS:
+    ExperimentConfig(agent=agent)  # Raises, naming the valid ones.
+  values = {**PRESETS[agent], **defaults, **overrides}
+  agent_fields = {f.name for f in dataclasses.fields(DSDPGConfig)}
+  return ExperimentConfig(
+      dsdpg=DSDPGConfig(**{k: v for k, v in values.items() if k in agent_fields}),
+      **{k: v for k, v in values.items() if k not in agent_fields},
+  )
