@@ -1,0 +1,272 @@
+"""Sobolev samples of a critic and their bootstrapped targets.
+
+A critic is a callable `critic(observation [N, S], action [N, A], noise [N, K])`
+that returns one return a row, [N], and computes each row by itself (no batch
+normalisation). Its Sobolev sample is `[z ; dz/ds ; dz/da]`, of which the
+state-gradient, or both gradients, may be left out (`wrt`).
+
+The target exists in two forms that compute the same numbers: `sobolev_target`
+applies the chain rule at the next state, so that the world model and the policy
+see B rows; `plain_sobolev_target` is Algorithm 1 to the letter, M copies of every
+row through everything. The second is the reference of tests and benchmark.
+"""
+
+from typing import Callable, Tuple
+
+import tensorflow as tf
+
+Critic = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
+Policy = Callable[[tf.Tensor], tf.Tensor]
+# (observation [N, S], action [N, A]) -> (reward [N], next observation [N, S]),
+# differentiable, with the latent noise held fixed in the callable.
+Model = Callable[[tf.Tensor, tf.Tensor], Tuple[tf.Tensor, tf.Tensor]]
+
+WRT = ('none', 'action', 'state_action')
+
+
+def repeat_rows(x: tf.Tensor, times: int) -> tf.Tensor:
+  """[B, D] -> [B * times, D], the copies of a row beside each other."""
+  batch_size, size = x.shape
+  x = tf.broadcast_to(x[:, tf.newaxis], [batch_size, times, size])
+  return tf.reshape(x, [batch_size * times, size])
+
+
+def samples_and_gradients(
+    critic: Critic, observation: tf.Tensor, action: tf.Tensor, noise: tf.Tensor
+) -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+  """M samples of the return of each pair, with both input gradients.
+
+  Args:
+    critic: see the module's text.
+    observation: [B, S] float.
+    action: [B, A] float, same type.
+    noise: [B, M, K] float, same type; K may be 0 (a point critic).
+
+  Returns:
+    z [B, M], dz/ds [B, M, S], dz/da [B, M, A]; differentiable in the critic's
+    weights, in the inputs and in the noise.
+
+  Raises:
+    ValueError: the critic ignores the observation or the action.
+  """
+  num_samples = noise.shape[1]
+  observation = repeat_rows(observation, num_samples)
+  action = repeat_rows(action, num_samples)
+  with tf.GradientTape(watch_accessed_variables=False) as tape:
+    tape.watch([observation, action])
+    z = critic(observation, action, _flatten(noise))
+  # Rows are independent, so the gradient of the sum is each row's gradient.
+  gradients = tape.gradient(z, [observation, action])
+  for name, gradient in zip(('observation', 'action'), gradients):
+    if gradient is None:
+      raise ValueError(f'The critic does not depend on its {name}.')
+  unflatten = lambda x: tf.reshape(x, [-1, num_samples, *x.shape[1:]])
+  return unflatten(z), unflatten(gradients[0]), unflatten(gradients[1])
+
+
+def sobolev_samples(
+    critic: Critic,
+    observation: tf.Tensor,
+    action: tf.Tensor,
+    noise: tf.Tensor,
+    wrt: str = 'action',
+) -> tf.Tensor:
+  """Samples of the Sobolev return (Eq. 14; Sec. 3.2): x = [z ; dz/ds ; dz/da].
+
+  Args:
+    critic: see the module's text.
+    observation: [B, S] float.
+    action: [B, A] float.
+    noise: [B, M, K] float.
+    wrt: 'none' for [z], 'action' for [z ; dz/da], or 'state_action'.
+
+  Returns:
+    [B, M, 1], [B, M, 1 + A] or [B, M, 1 + S + A]; differentiable.
+
+  Raises:
+    ValueError: an unknown `wrt`, or a critic that ignores an input.
+  """
+  _check_wrt(wrt)
+  if wrt == 'none':
+    num_samples = noise.shape[1]
+    z = critic(
+        repeat_rows(observation, num_samples),
+        repeat_rows(action, num_samples),
+        _flatten(noise),
+    )
+    return tf.reshape(z, [-1, num_samples, 1])
+  z, dz_ds, dz_da = samples_and_gradients(critic, observation, action, noise)
+  blocks = [dz_da] if wrt == 'action' else [dz_ds, dz_da]
+  return tf.concat([z[..., tf.newaxis], *blocks], axis=-1)
+
+
+def sobolev_target(
+    model: Model,
+    policy: Policy,
+    critic: Critic,
+    observation: tf.Tensor,
+    action: tf.Tensor,
+    discount: tf.Tensor,
+    noise: tf.Tensor,
+    wrt: str = 'action',
+) -> tf.Tensor:
+  """Samples of the Sobolev Bellman target (Eqs. 15-18, 24; A.3).
+
+  With (R, s+) = model(s, a), a+ = policy(s+) and z_i = critic(s+, a+, noise_i):
+
+      y_i     = R + D z_i
+      dy_i/dx = dR/dx + D ((ds+/dx)^T dz_i/ds+ + (da+/dx)^T dz_i/da+)
+
+  for x = a or (s, a), so that only the critic sees B * M rows. (Eq. 28 drops the
+  discount: a slip.) Equal to `plain_sobolev_target`, at a fraction of its cost.
+
+  Args:
+    model: differentiable one-step model, its latent fixed.
+    policy: the target policy.
+    critic: the target critic.
+    observation: [B, S] float.
+    action: [B, A] float.
+    discount: [B] float, D: gamma times the transition's own discount; 0 ends
+      the bootstrap.
+    noise: [B, M, K] float.
+    wrt: as in `sobolev_samples`.
+
+  Returns:
+    [B, M, 1 + ...], a constant: gradients do not flow through it.
+
+  Raises:
+    ValueError: an unknown `wrt`, or a critic that ignores an input.
+  """
+  _check_wrt(wrt)
+  state_size = observation.shape[-1]
+  if wrt == 'none':
+    reward, next_observation = model(observation, action)
+    next_action = policy(next_observation)
+    z = sobolev_samples(critic, next_observation, next_action, noise, 'none')
+    y = reward[:, tf.newaxis, tf.newaxis] + discount[:, tf.newaxis, tf.newaxis] * z
+    return tf.stop_gradient(y)
+
+  def outcome(x: tf.Tensor) -> tf.Tensor:
+    s, a = _split(x, observation, wrt)
+    reward, next_observation = model(s, a)
+    next_action = policy(next_observation)
+    return tf.concat([reward[:, tf.newaxis], next_observation, next_action], -1)
+
+  x = action if wrt == 'action' else tf.concat([observation, action], -1)
+  value, jacobian = value_and_jacobian(outcome, x)
+  reward, next_observation, next_action = tf.split(
+      value, [1, state_size, value.shape[-1] - 1 - state_size], axis=-1
+  )
+  z, dz_ds, dz_da = samples_and_gradients(critic, next_observation, next_action, noise)
+  discount = discount[:, tf.newaxis]
+  y = reward + discount * z
+  # [B, M, S + A] times [B, X, S + A] over the last axis.
+  through = tf.matmul(
+      tf.concat([dz_ds, dz_da], -1), jacobian[..., 1:], transpose_b=True
+  )
+  dy_dx = jacobian[:, tf.newaxis, :, 0] + discount[..., tf.newaxis] * through
+  return tf.stop_gradient(tf.concat([y[..., tf.newaxis], dy_dx], axis=-1))
+
+
+def plain_sobolev_target(
+    model: Model,
+    policy: Policy,
+    critic: Critic,
+    observation: tf.Tensor,
+    action: tf.Tensor,
+    discount: tf.Tensor,
+    noise: tf.Tensor,
+    wrt: str = 'action',
+) -> tf.Tensor:
+  """`sobolev_target` as Algorithm 1 has it: one tape over M copies of every row.
+
+  Here `model` is given B * M rows, so a latent it holds must have M copies of
+  each row as well (`repeat_rows`). Arguments and result are otherwise the same.
+  """
+  _check_wrt(wrt)
+  num_samples = noise.shape[1]
+  x = action if wrt == 'action' else tf.concat([observation, action], -1)
+  x = repeat_rows(x, num_samples)
+  observation = repeat_rows(observation, num_samples)
+  discount = repeat_rows(discount[:, tf.newaxis], num_samples)[:, 0]
+  with tf.GradientTape(watch_accessed_variables=False) as tape:
+    tape.watch(x)
+    s, a = (observation, repeat_rows(action, num_samples))
+    if wrt != 'none':
+      s, a = _split(x, observation, wrt)
+    reward, next_observation = model(s, a)
+    z = critic(next_observation, policy(next_observation), _flatten(noise))
+    y = reward + discount * z
+  blocks = [y[:, tf.newaxis]]
+  if wrt != 'none':
+    blocks.append(tape.gradient(y, x))
+  target = tf.concat(blocks, axis=-1)
+  return tf.stop_gradient(tf.reshape(target, [-1, num_samples, target.shape[-1]]))
+
+
+def anchored(model: Model, reward: tf.Tensor, next_observation: tf.Tensor) -> Model:
+  """`model` moved onto the observed outcome: its derivatives, their values.
+
+  s~ = s^ + stop_gradient(s+ - s^), and the same for the reward, as SVG infers
+  the noise so that its model reproduces the observed transition.
+
+  Args:
+    model: the differentiable model.
+    reward: [B] float, observed.
+    next_observation: [B, S] float, observed.
+  """
+
+  def model_at_observation(observation, action):
+    r, s = model(observation, action)
+    return (
+        r + tf.stop_gradient(reward - r),
+        s + tf.stop_gradient(next_observation - s),
+    )
+
+  return model_at_observation
+
+
+def value_and_jacobian(
+    function: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor
+) -> Tuple[tf.Tensor, tf.Tensor]:
+  """A row-wise function's value and Jacobian, in the cheaper of the two modes.
+
+  Args:
+    function: [B, X] -> [B, Y], each row by itself.
+    x: [B, X] float.
+
+  Returns:
+    value [B, Y] and jacobian [B, X, Y], `jacobian[b, i, j] = dy_j/dx_i`.
+  """
+  with tf.GradientTape(watch_accessed_variables=False) as tape:
+    tape.watch(x)
+    value = function(x)
+  if value.shape[-1] < x.shape[-1]:  # Reverse: fewer cotangents than tangents.
+    return value, tf.linalg.matrix_transpose(tape.batch_jacobian(value, x))
+
+  def push(tangent: tf.Tensor) -> tf.Tensor:
+    with tf.autodiff.ForwardAccumulator(x, tf.broadcast_to(tangent, x.shape)) as acc:
+      y = function(x)
+    return acc.jvp(y, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+  # The primal does not depend on the mapped tangent, so it is computed once.
+  jacobian = tf.vectorized_map(push, tf.eye(x.shape[-1], dtype=x.dtype))
+  return value, tf.transpose(jacobian, [1, 0, 2])
+
+
+def _split(x: tf.Tensor, observation: tf.Tensor, wrt: str):
+  """The observation and action within x."""
+  if wrt == 'action':
+    return observation, x
+  state_size = observation.shape[-1]
+  return x[..., :state_size], x[..., state_size:]
+
+
+def _flatten(noise: tf.Tensor) -> tf.Tensor:
+  """[B, M, K] -> [B * M, K]."""
+  return tf.reshape(noise, [noise.shape[0] * noise.shape[1], noise.shape[2]])
+
+
+def _check_wrt(wrt: str):
+  if wrt not in WRT:
+    raise ValueError(f'wrt={wrt!r} is not valid: it must be one of {", ".join(WRT)}.')

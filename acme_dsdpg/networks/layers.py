@@ -1,0 +1,111 @@
+"""Layers shared by the policy, the critic and the world model."""
+
+from typing import Callable, Iterator, Optional, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+
+def swish(x: tf.Tensor) -> tf.Tensor:
+  """x sigmoid(x) (Ramachandran et al., 2017).
+
+  Written out: `tf.nn.swish` carries a custom gradient that forward mode, which
+  pushes tangents through the world model, does not see.
+  """
+  return x * tf.sigmoid(x)
+
+
+def seeds(seed: int) -> Iterator[int]:
+  """An endless stream of distinct seeds for initializers."""
+  generator = np.random.default_rng(seed)
+  while True:
+    yield int(generator.integers(2**31))
+
+
+class LayerNorm(tf.keras.layers.Layer):
+  """Layer normalisation (Ba et al., 2016) with learned scale and offset.
+
+  Keras's own goes through fused batch normalisation, which XLA cannot fuse with
+  its neighbours; mean, variance and rsqrt written out become a few loops.
+  """
+
+  def build(self, shape):
+    self.scale = self.add_weight('scale', [shape[-1]], initializer='ones')
+    self.offset = self.add_weight('offset', [shape[-1]], initializer='zeros')
+
+  def call(self, x):
+    centred = x - tf.reduce_mean(x, axis=-1, keepdims=True)
+    variance = tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True)
+    return centred * tf.math.rsqrt(variance + 1e-5) * self.scale + self.offset
+
+
+class MLP(tf.keras.layers.Layer):
+  """A multi-layer perceptron with input skips and, as asked, residuals.
+
+  Hidden layer i computes h_i = f(W_i [h_{i-1} ; x] + b_i) (+ h_{i-1} where the
+  sizes agree), h_0 = x without the skip; a linear layer ends it.
+
+  Attributes:
+    hidden_sizes: sizes of the hidden layers.
+    output_size: size of the last, linear layer.
+    residual: add h_{i-1} to h_i where their sizes agree (A.8: policy, critic).
+    norm: None; 'first' for LayerNorm then tanh in the first hidden layer, as in
+      Acme's LayerNormMLP; 'after' for LayerNorm after each non-linearity (A.8:
+      encoder, decoder).
+    near_zero: start with an output close to 0.
+    activation: the non-linearity.
+  """
+
+  def __init__(
+      self,
+      hidden_sizes: Sequence[int],
+      output_size: int,
+      seed: int,
+      residual: bool = False,
+      norm: Optional[str] = None,
+      near_zero: bool = False,
+      activation: Callable[[tf.Tensor], tf.Tensor] = swish,
+      **kwargs,
+  ):
+    super().__init__(**kwargs)
+    stream = seeds(seed)
+    self._residual = residual
+    self._norm = norm
+    self._activation = activation
+    self._hidden = [
+        tf.keras.layers.Dense(
+            size,
+            kernel_initializer=tf.keras.initializers.GlorotUniform(next(stream)),
+            dtype=self.dtype,
+            name=f'hidden_{i}',
+        )
+        for i, size in enumerate(hidden_sizes)
+    ]
+    num_norms = {None: 0, 'first': 1, 'after': len(hidden_sizes)}[norm]
+    self._norms = [
+        LayerNorm(dtype=self.dtype, name=f'norm_{i}') for i in range(num_norms)
+    ]
+    scale = 1e-4 if near_zero else 1.0
+    self._output = tf.keras.layers.Dense(
+        output_size,
+        kernel_initializer=tf.keras.initializers.VarianceScaling(
+            scale, seed=next(stream)
+        ),
+        dtype=self.dtype,
+        name='output',
+    )
+
+  def call(self, x):
+    h = x
+    for i, layer in enumerate(self._hidden):
+      out = layer(h if i == 0 else tf.concat([h, x], axis=-1))
+      if self._norm == 'first' and i == 0:
+        out = tf.tanh(self._norms[0](out))
+      else:
+        out = self._activation(out)
+        if self._norm == 'after':
+          out = self._norms[i](out)
+      if self._residual and out.shape[-1] == h.shape[-1]:
+        out += h
+      h = out
+    return self._output(h)

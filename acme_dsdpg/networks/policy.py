@@ -1,0 +1,83 @@
+"""The deterministic policy and what stands between it and raw observations."""
+
+from typing import Sequence
+
+from acme import specs
+import numpy as np
+import tensorflow as tf
+
+from acme_dsdpg.networks import layers
+
+# Standardised observations are kept within this many deviations.
+_MAX_DEVIATION = 10.0
+
+
+class Normalizer(tf.keras.layers.Layer):
+  """Standardises observations by a running mean and deviation.
+
+  Until `update` is called for the first time it changes nothing. Its statistics
+  are weights, so they travel with the policy's to actors, checkpoints and the
+  SavedModel.
+  """
+
+  def __init__(self, size: int, **kwargs):
+    super().__init__(trainable=False, **kwargs)
+    zeros = lambda name: self.add_weight(name, [size], initializer='zeros')
+    self.count = self.add_weight('count', [], initializer='zeros')
+    self.mean = zeros('mean')
+    self.variance = self.add_weight('variance', [size], initializer='ones')
+
+  def call(self, observation):
+    """[..., S] -> [..., S]."""
+    x = (observation - self.mean) * tf.math.rsqrt(self.variance + 1e-6)
+    return tf.clip_by_value(x, -_MAX_DEVIATION, _MAX_DEVIATION)
+
+  def update(self, observation: tf.Tensor):
+    """Merges the statistics of a batch, [B, S] (Chan et al., 1979)."""
+    batch = tf.cast(observation.shape[0], self.count.dtype)
+    mean = tf.reduce_mean(observation, axis=0)
+    variance = tf.math.reduce_variance(observation, axis=0)
+    total = self.count + batch
+    share = batch / total
+    delta = mean - self.mean
+    self.variance.assign(
+        (1.0 - share) * self.variance
+        + share * variance
+        + share * (1.0 - share) * tf.square(delta)
+    )
+    self.mean.assign_add(share * delta)
+    self.count.assign(total)
+
+
+class Policy(tf.keras.Model):
+  """pi_theta: MLP, then tanh onto the action bounds (A.8).
+
+  Maps observations [B, S] to actions [B, A].
+  """
+
+  def __init__(
+      self,
+      action_spec: specs.BoundedArray,
+      hidden_sizes: Sequence[int],
+      layer_norm: bool,
+      seed: int,
+      **kwargs,
+  ):
+    super().__init__(**kwargs)
+    low = np.broadcast_to(action_spec.minimum, action_spec.shape)
+    high = np.broadcast_to(action_spec.maximum, action_spec.shape)
+    self._centre = tf.constant((high + low) / 2, self.dtype)
+    self._half_range = tf.constant((high - low) / 2, self.dtype)
+    self._mlp = layers.MLP(
+        hidden_sizes,
+        action_spec.shape[0],
+        seed,
+        residual=True,
+        norm='first' if layer_norm else None,
+        near_zero=True,
+        dtype=self.dtype,
+        name='mlp',
+    )
+
+  def call(self, observation):
+    return self._centre + self._half_range * tf.tanh(self._mlp(observation))

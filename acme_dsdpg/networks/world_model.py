@@ -1,0 +1,69 @@
+"""The conditional variational autoencoder of transitions (A.4, A.5)."""
+
+from typing import Sequence, Tuple
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from acme_dsdpg.networks import layers
+
+tfd = tfp.distributions
+
+_MIN_SCALE = 1e-3
+
+
+class WorldModel(tf.keras.Model):
+  """cVAE of (R, s+) given (s, a), differentiable in s and a.
+
+  The latent has S + 1 dimensions. The decoder predicts the change of the state.
+  With N-step transitions it models N steps at once.
+  """
+
+  def __init__(
+      self, observation_size: int, hidden_sizes: Sequence[int], seed: int, **kwargs
+  ):
+    super().__init__(**kwargs)
+    stream = layers.seeds(seed)
+    self.latent_size = observation_size + 1
+    make = lambda size, name: layers.MLP(
+        hidden_sizes, size, next(stream), norm='after', dtype=self.dtype, name=name
+    )
+    self._encoder = make(2 * self.latent_size, 'encoder')
+    self._decoder = make(self.latent_size, 'decoder')
+
+  def encode(
+      self,
+      observation: tf.Tensor,
+      action: tf.Tensor,
+      reward: tf.Tensor,
+      next_observation: tf.Tensor,
+  ) -> tfd.Distribution:
+    """q_zeta(eps | s+, R; s, a), Eq. 29: a diagonal Gaussian, batch [N].
+
+    Args:
+      observation: [N, S].
+      action: [N, A].
+      reward: [N], the N-step return.
+      next_observation: [N, S].
+    """
+    inputs = [observation, action, reward[:, tf.newaxis], next_observation]
+    mean, scale = tf.split(self._encoder(tf.concat(inputs, axis=-1)), 2, axis=-1)
+    scale = tf.nn.softplus(scale) + _MIN_SCALE
+    return tfd.MultivariateNormalDiag(loc=mean, scale_diag=scale)
+
+  def decode(
+      self, observation: tf.Tensor, action: tf.Tensor, latent: tf.Tensor
+  ) -> Tuple[tf.Tensor, tf.Tensor]:
+    """The mean of p_psi(s+, R | eps; s, a): reward [N], next observation [N, S]."""
+    output = self._decoder(tf.concat([observation, action, latent], axis=-1))
+    return output[:, 0], observation + output[:, 1:]
+
+  def prior(self) -> tfd.Distribution:
+    """N(0, I) over the latent."""
+    zeros = tf.zeros([self.latent_size], self.compute_dtype)
+    return tfd.MultivariateNormalDiag(loc=zeros, scale_diag=zeros + 1.0)
+
+  def call(self, observation, action, reward, next_observation):
+    """Reconstruction from the posterior's mean; builds all the weights."""
+    posterior = self.encode(observation, action, reward, next_observation)
+    return self.decode(observation, action, posterior.mean())
