@@ -251,6 +251,7 @@ def value_and_jacobian(
 
   # The primal does not depend on the mapped tangent, so it is computed once.
   jacobian = tf.vectorized_map(push, tf.eye(x.shape[-1], dtype=x.dtype))
+  jacobian = tf.ensure_shape(jacobian, [x.shape[-1], *value.shape])
   return value, tf.transpose(jacobian, [1, 0, 2])
 
 

@@ -81,3 +81,15 @@ class Policy(tf.keras.Model):
 
   def call(self, observation):
     return self._centre + self._half_range * tf.tanh(self._mlp(observation))
+
+
+class ActingPolicy(tf.keras.Model):
+  """The policy on raw observations, [B, S] to [B, A]; shares its parts' weights."""
+
+  def __init__(self, normalizer: Normalizer, policy: Policy, **kwargs):
+    super().__init__(**kwargs)
+    self._normalizer = normalizer
+    self._policy = policy
+
+  def call(self, observation):
+    return self._policy(self._normalizer(observation))

@@ -49,7 +49,7 @@ class WorldModel(tf.keras.Model):
     inputs = [observation, action, reward[:, tf.newaxis], next_observation]
     mean, scale = tf.split(self._encoder(tf.concat(inputs, axis=-1)), 2, axis=-1)
     scale = tf.nn.softplus(scale) + _MIN_SCALE
-    return tfd.MultivariateNormalDiag(loc=mean, scale_diag=scale)
+    return tfd.Independent(tfd.Normal(mean, scale), reinterpreted_batch_ndims=1)
 
   def decode(
       self, observation: tf.Tensor, action: tf.Tensor, latent: tf.Tensor
@@ -61,7 +61,7 @@ class WorldModel(tf.keras.Model):
   def prior(self) -> tfd.Distribution:
     """N(0, I) over the latent."""
     zeros = tf.zeros([self.latent_size], self.compute_dtype)
-    return tfd.MultivariateNormalDiag(loc=zeros, scale_diag=zeros + 1.0)
+    return tfd.Independent(tfd.Normal(zeros, zeros + 1.0), reinterpreted_batch_ndims=1)
 
   def call(self, observation, action, reward, next_observation):
     """Reconstruction from the posterior's mean; builds all the weights."""

@@ -1,0 +1,1 @@
+"""Distributional Sobolev Deterministic Policy Gradient, an Acme agent."""

@@ -1,0 +1,90 @@
+"""The one directory of a run: config, logs, checkpoints, policy.
+
+    config.json     the resolved config
+    logs/*.csv      actor, learner, evaluator
+    tensorboard/    the same
+    checkpoints/    learner and counters
+    policy/         SavedModel of the acting policy
+
+TensorFlow is not imported here.
+"""
+
+import dataclasses
+import json
+import os
+import shutil
+
+from acme_dsdpg import config as config_lib
+
+# What may differ between a run and its resumption.
+_RESUMABLE = ('num_steps', 'num_threads', 'num_actors', 'checkpoint_every')
+
+_CONFIG = 'config.json'
+
+
+def default_workdir(config: config_lib.ExperimentConfig) -> str:
+  """runs/<env>-<task>/<agent>-seed<seed>; the same command, the same place."""
+  return os.path.join(
+      'runs', f'{config.env}-{config.task}', f'{config.agent}-seed{config.seed}'
+  )
+
+
+def prepare(workdir: str, config: config_lib.ExperimentConfig, fresh: bool) -> bool:
+  """Makes the directory and records the config; returns whether it resumes.
+
+  Args:
+    workdir: the run directory.
+    config: the resolved config.
+    fresh: remove what an earlier run left in it.
+
+  Raises:
+    ConfigError: the directory holds something else, or a run with another config.
+  """
+  path = os.path.join(workdir, _CONFIG)
+  if os.path.exists(workdir) and not os.path.isdir(workdir):
+    raise config_lib.ConfigError(f'workdir={workdir!r} is a file, not a directory.')
+  resuming = os.path.exists(path)
+  if os.path.isdir(workdir) and os.listdir(workdir) and not resuming:
+    raise config_lib.ConfigError(
+        f'workdir={workdir!r} has files but no {_CONFIG}: it is not a run directory.'
+    )
+  if resuming and fresh:
+    shutil.rmtree(workdir)
+    resuming = False
+  if resuming:
+    _check_same(load(workdir), config, workdir)
+  os.makedirs(workdir, exist_ok=True)
+  temporary = f'{path}.tmp'
+  with open(temporary, 'w', encoding='utf-8') as file:
+    file.write(config.to_json())
+  os.replace(temporary, path)
+  return resuming
+
+
+def load(workdir: str) -> config_lib.ExperimentConfig:
+  """The config of the run in `workdir`. Raises ConfigError if there is none."""
+  path = os.path.join(workdir, _CONFIG)
+  try:
+    with open(path, encoding='utf-8') as file:
+      return config_lib.ExperimentConfig.from_json(file.read())
+  except FileNotFoundError as e:
+    raise config_lib.ConfigError(f'{workdir!r} is not a run directory.') from e
+  except (json.JSONDecodeError, KeyError) as e:
+    raise config_lib.ConfigError(f'{path!r} is damaged: {e}.') from e
+
+
+def _check_same(
+    old: config_lib.ExperimentConfig, new: config_lib.ExperimentConfig, workdir: str
+):
+  flat = lambda c: {**dataclasses.asdict(c), **dataclasses.asdict(c.dsdpg)}
+  before, now = flat(old), flat(new)
+  different = [
+      f'{name} was {before[name]!r}, is {now[name]!r}'
+      for name in config_lib.fields()
+      if before[name] != now[name] and name not in _RESUMABLE
+  ]
+  if different:
+    raise config_lib.ConfigError(
+        f'workdir={workdir!r} holds a run with another config '
+        f'({"; ".join(different)}). Give another --workdir, or --fresh to replace it.'
+    )

@@ -1,0 +1,3 @@
+"""Walker: the defaults, which were sized on it."""
+
+OVERRIDES = {}
