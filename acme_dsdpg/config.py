@@ -208,11 +208,11 @@ class DSDPGConfig(_Checks):
   world_model_learning_rate: float = 3e-4
   kl_weight: float = 0.1
 
-  batch_size: int = 128
+  batch_size: int = 64
   sigma: float = 0.3
   min_replay_size: int = 1_000
   max_replay_size: int = 1_000_000
-  samples_per_insert: float = 32.0
+  samples_per_insert: float = 8.0
   samples_per_insert_tolerance_rate: float = 0.1
   prefetch_size: int = 2
   variable_update_period: int = 4

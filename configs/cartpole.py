@@ -1,0 +1,3 @@
+"""Cartpole: the defaults."""
+
+OVERRIDES = {}
