@@ -5,16 +5,12 @@ The only file that knows Reverb tables.
 
 from typing import Iterator, List, Optional
 
-from acme import adders
-from acme import core
-from acme import datasets
-from acme import specs
+from acme import adders, core, datasets, specs
 from acme.adders import reverb as reverb_adders
 from acme.agents.tf import actors
 from acme.tf import networks as acme_networks
 from acme.tf import variable_utils
-from acme.utils import counting
-from acme.utils import loggers
+from acme.utils import counting, loggers
 import reverb
 import sonnet as snt
 import tensorflow as tf
@@ -34,13 +30,13 @@ class DSDPGBuilder:
     self._config = config
 
   def make_networks(
-      self, environment_spec: specs.EnvironmentSpec, seed: int = 0
+    self, environment_spec: specs.EnvironmentSpec, seed: int = 0
   ) -> networks_lib.DSDPGNetworks:
     """See `networks.make_networks`."""
     return networks_lib.make_networks(environment_spec, self._config, seed)
 
   def make_replay_tables(
-      self, environment_spec: specs.EnvironmentSpec, limit_rate: bool = True
+    self, environment_spec: specs.EnvironmentSpec, limit_rate: bool = True
   ) -> List[reverb.Table]:
     """One uniform table, first in first out.
 
@@ -53,73 +49,75 @@ class DSDPGBuilder:
     if limit_rate:
       # At least a batch either way, or a large batch could never be drawn.
       error_buffer = config.samples_per_insert * max(
-          config.samples_per_insert_tolerance_rate * config.min_replay_size,
-          2.0 * config.batch_size / config.samples_per_insert,
-          2.0,
+        config.samples_per_insert_tolerance_rate * config.min_replay_size,
+        2.0 * config.batch_size / config.samples_per_insert,
+        2.0,
       )
       limiter = reverb.rate_limiters.SampleToInsertRatio(
-          samples_per_insert=config.samples_per_insert,
-          min_size_to_sample=config.min_replay_size,
-          error_buffer=error_buffer,
+        samples_per_insert=config.samples_per_insert,
+        min_size_to_sample=config.min_replay_size,
+        error_buffer=error_buffer,
       )
     else:
       limiter = reverb.rate_limiters.MinSize(config.min_replay_size)
     return [
-        reverb.Table(
-            name=config.replay_table_name,
-            sampler=reverb.selectors.Uniform(),
-            remover=reverb.selectors.Fifo(),
-            max_size=config.max_replay_size,
-            rate_limiter=limiter,
-            signature=reverb_adders.NStepTransitionAdder.signature(environment_spec),
-        )
+      reverb.Table(
+        name=config.replay_table_name,
+        sampler=reverb.selectors.Uniform(),
+        remover=reverb.selectors.Fifo(),
+        max_size=config.max_replay_size,
+        rate_limiter=limiter,
+        signature=reverb_adders.NStepTransitionAdder.signature(environment_spec),
+      )
     ]
 
   def make_dataset_iterator(
-      self, replay_client: reverb.Client
+    self, replay_client: reverb.Client
   ) -> Iterator[reverb.ReplaySample]:
     """Batches of transitions, drawn as few ahead as keep the learner fed."""
     dataset = datasets.make_reverb_dataset(
-        server_address=replay_client.server_address,
-        batch_size=self._config.batch_size,
-        prefetch_size=self._config.prefetch_size,
-        table=self._config.replay_table_name,
-        # Acme's default of 12 streams holds two dozen batches back from updates.
-        num_parallel_calls=1,
-        max_in_flight_samples_per_worker=self._config.batch_size,
+      server_address=replay_client.server_address,
+      batch_size=self._config.batch_size,
+      prefetch_size=self._config.prefetch_size,
+      table=self._config.replay_table_name,
+      # Acme's default of 12 streams holds two dozen batches back from updates.
+      num_parallel_calls=1,
+      max_in_flight_samples_per_worker=self._config.batch_size,
     )
     return iter(dataset)
 
   def make_adder(self, replay_client: reverb.Client) -> adders.Adder:
     """Writes N-step transitions; see the learner for their discount."""
     return reverb_adders.NStepTransitionAdder(
-        client=replay_client,
-        n_step=self._config.n_step,
-        discount=self._config.discount,
-        priority_fns={self._config.replay_table_name: None},
+      client=replay_client,
+      n_step=self._config.n_step,
+      discount=self._config.discount,
+      priority_fns={self._config.replay_table_name: None},
     )
 
   def make_behavior_policy(
-      self,
-      environment_spec: specs.EnvironmentSpec,
-      policy: tf.keras.Model,
-      evaluation: bool = False,
+    self,
+    environment_spec: specs.EnvironmentSpec,
+    policy: tf.keras.Model,
+    evaluation: bool = False,
   ) -> snt.Module:
     """The acting policy; with Gaussian exploration noise unless evaluating."""
     if evaluation:
       return policy
-    return snt.Sequential([
+    return snt.Sequential(
+      [
         policy,
         acme_networks.ClippedGaussian(self._config.sigma),
         acme_networks.ClipToSpec(environment_spec.actions),
-    ])
+      ]
+    )
 
   def make_actor(
-      self,
-      behavior_policy: snt.Module,
-      policy: tf.keras.Model,
-      adder: Optional[adders.Adder] = None,
-      variable_source: Optional[core.VariableSource] = None,
+    self,
+    behavior_policy: snt.Module,
+    policy: tf.keras.Model,
+    adder: Optional[adders.Adder] = None,
+    variable_source: Optional[core.VariableSource] = None,
   ) -> core.Actor:
     """Acme's FeedForwardActor.
 
@@ -132,33 +130,33 @@ class DSDPGBuilder:
     client = None
     if variable_source is not None:
       client = variable_utils.VariableClient(
-          variable_source,
-          {'policy': policy.variables},
-          update_period=self._config.variable_update_period,
+        variable_source,
+        {'policy': policy.variables},
+        update_period=self._config.variable_update_period,
       )
       client.update_and_wait()
     return actors.FeedForwardActor(behavior_policy, adder, client)
 
   def make_learner(
-      self,
-      environment_spec: specs.EnvironmentSpec,
-      networks: networks_lib.DSDPGNetworks,
-      dataset: Iterator[reverb.ReplaySample],
-      seed: int = 0,
-      counter: Optional[counting.Counter] = None,
-      logger: Optional[loggers.Logger] = None,
-      log_every: int = 250,
+    self,
+    environment_spec: specs.EnvironmentSpec,
+    networks: networks_lib.DSDPGNetworks,
+    dataset: Iterator[reverb.ReplaySample],
+    seed: int = 0,
+    counter: Optional[counting.Counter] = None,
+    logger: Optional[loggers.Logger] = None,
+    log_every: int = 250,
   ) -> learning.DSDPGLearner:
     """The learner on `networks`, with target networks of its own."""
     targets = self.make_networks(environment_spec, seed)
     return learning.DSDPGLearner(
-        networks,
-        targets.policy,
-        targets.critic,
-        self._config,
-        dataset,
-        seed=seed,
-        counter=counter,
-        logger=logger,
-        log_every=log_every,
+      networks,
+      targets.policy,
+      targets.critic,
+      self._config,
+      dataset,
+      seed=seed,
+      counter=counter,
+      logger=logger,
+      log_every=log_every,
     )

@@ -71,8 +71,8 @@ def _parse(name: str, kind: Any, value: Any) -> Any:
     return tuple(_KINDS[kind](v) for v in value)
   except ValueError as e:
     raise config_lib.ConfigError(
-        f'{name}={",".join(value)!r} is not valid: it must be '
-        f'{config_lib.type_name(kind)}, separated by commas.'
+      f'{name}={",".join(value)!r} is not valid: it must be '
+      f'{config_lib.type_name(kind)}, separated by commas.'
     ) from e
 
 

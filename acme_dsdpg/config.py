@@ -27,23 +27,23 @@ _LINEAR = dict(linear_return_weight=100.0)
 # Overrides of `DSDPGConfig`'s defaults. The first eight are the paper's agents
 # (Figs. 5, 11, 12); the others are the project's own and its ablations.
 PRESETS: Mapping[str, Mapping[str, Any]] = {
-    'dsdpg': dict(critic='samples', sobolev='action', targets='reconstructed'),
-    'dsdpg_state_action': dict(
-        critic='samples', sobolev='state_action', targets='reconstructed'
-    ),
-    'ddpg': dict(critic='point', sobolev='none', targets='observed'),
-    'ddpg_mmd': dict(critic='samples', sobolev='none', targets='observed'),
-    'ddpg_reconstructed': dict(critic='point', sobolev='none', targets='reconstructed'),
-    'ddpg_mmd_reconstructed': dict(
-        critic='samples', sobolev='none', targets='reconstructed'
-    ),
-    'sobolev_ddpg': dict(critic='point', sobolev='action', targets='reconstructed'),
-    'sobolev_ddpg_state_action': dict(
-        critic='point', sobolev='state_action', targets='reconstructed'
-    ),
-    'dsdpg_anchored': dict(
-        critic='samples', sobolev='action', targets='anchored', **_LINEAR
-    ),
+  'dsdpg': dict(critic='samples', sobolev='action', targets='reconstructed'),
+  'dsdpg_state_action': dict(
+    critic='samples', sobolev='state_action', targets='reconstructed'
+  ),
+  'ddpg': dict(critic='point', sobolev='none', targets='observed'),
+  'ddpg_mmd': dict(critic='samples', sobolev='none', targets='observed'),
+  'ddpg_reconstructed': dict(critic='point', sobolev='none', targets='reconstructed'),
+  'ddpg_mmd_reconstructed': dict(
+    critic='samples', sobolev='none', targets='reconstructed'
+  ),
+  'sobolev_ddpg': dict(critic='point', sobolev='action', targets='reconstructed'),
+  'sobolev_ddpg_state_action': dict(
+    critic='point', sobolev='state_action', targets='reconstructed'
+  ),
+  'dsdpg_anchored': dict(
+    critic='samples', sobolev='action', targets='anchored', **_LINEAR
+  ),
 }
 DEFAULT_AGENT = 'dsdpg_anchored'
 
@@ -83,8 +83,7 @@ class _Checks:
     if value not in valid:
       hint = nearest(value, valid)
       raise ConfigError(
-          f'{field}={value!r} is not valid: it must be one of '
-          f'{", ".join(valid)}.{hint}'
+        f'{field}={value!r} is not valid: it must be one of {", ".join(valid)}.{hint}'
       )
 
   def _positive(self, *fields: str):
@@ -116,9 +115,9 @@ def _matches(value: Any, kind: Any) -> bool:
 def type_name(kind: Any) -> str:
   """A type's name for a person."""
   names = {
-      Tuple[int, ...]: 'a tuple of ints',
-      Tuple[float, ...]: 'a tuple of floats',
-      Optional[str]: 'a string',
+    Tuple[int, ...]: 'a tuple of ints',
+    Tuple[float, ...]: 'a tuple of floats',
+    Optional[str]: 'a string',
   }
   return names.get(kind) or kind.__name__
 
@@ -241,37 +240,37 @@ class DSDPGConfig(_Checks):
     )  # fmt: skip
     _check(0 < self.discount <= 1, 'discount', self.discount, 'in (0, 1]')
     _check(
-        self.target_update_rate <= 1,
-        'target_update_rate',
-        self.target_update_rate,
-        'in (0, 1]',
+      self.target_update_rate <= 1,
+      'target_update_rate',
+      self.target_update_rate,
+      'in (0, 1]',
     )
     for field in ('hidden_sizes', 'world_model_hidden_sizes', 'rbf_bandwidths'):
       value = getattr(self, field)
       _check(
-          bool(value) and all(v > 0 for v in value),
-          field,
-          value,
-          'one or more numbers greater than 0',
+        bool(value) and all(v > 0 for v in value),
+        field,
+        value,
+        'one or more numbers greater than 0',
       )
     _check(
-        self.min_replay_size <= self.max_replay_size,
-        'min_replay_size',
-        self.min_replay_size,
-        f'at most max_replay_size={self.max_replay_size}',
+      self.min_replay_size <= self.max_replay_size,
+      'min_replay_size',
+      self.min_replay_size,
+      f'at most max_replay_size={self.max_replay_size}',
     )
     _check(
-        self.sobolev == 'none' or self.targets != 'observed',
-        'targets',
-        self.targets,
-        'reconstructed or anchored when sobolev is not none: observed '
-        'transitions have no derivatives to learn from',
+      self.sobolev == 'none' or self.targets != 'observed',
+      'targets',
+      self.targets,
+      'reconstructed or anchored when sobolev is not none: observed '
+      'transitions have no derivatives to learn from',
     )
     _check(
-        not (self.unbiased_mmd and self.critic == 'samples' and self.num_samples < 2),
-        'num_samples',
-        self.num_samples,
-        '2 or more with unbiased_mmd',
+      not (self.unbiased_mmd and self.critic == 'samples' and self.num_samples < 2),
+      'num_samples',
+      self.num_samples,
+      '2 or more with unbiased_mmd',
     )
     _check(bool(self.replay_table_name), 'replay_table_name', '', 'a name')
 
@@ -351,7 +350,7 @@ def fields() -> Dict[str, dataclasses.Field]:
 
 
 def make_config(
-    overrides: Mapping[str, Any], defaults: Optional[Mapping[str, Any]] = None
+  overrides: Mapping[str, Any], defaults: Optional[Mapping[str, Any]] = None
 ) -> ExperimentConfig:
   """Resolves a config: defaults, then the preset's, the env's, the overrides.
 
@@ -373,6 +372,6 @@ def make_config(
   values = {**PRESETS[agent], **defaults, **overrides}
   agent_fields = {f.name for f in dataclasses.fields(DSDPGConfig)}
   return ExperimentConfig(
-      dsdpg=DSDPGConfig(**{k: v for k, v in values.items() if k in agent_fields}),
-      **{k: v for k, v in values.items() if k not in agent_fields},
+    dsdpg=DSDPGConfig(**{k: v for k, v in values.items() if k in agent_fields}),
+    **{k: v for k, v in values.items() if k not in agent_fields},
   )

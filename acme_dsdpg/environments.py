@@ -8,40 +8,40 @@ import dataclasses
 import os
 from typing import Any, Callable, List, Optional
 
-# Without a display dm_control complains unless told that nothing is rendered.
+import dm_env
+from dm_env import specs
+import numpy as np
+
+from acme_dsdpg import config as config_lib
+
+# Without a display dm_control, imported later, complains unless told that nothing is
+# rendered.
 os.environ.setdefault('MUJOCO_GL', 'disable')
-
-# pylint: disable=wrong-import-position
-import dm_env  # noqa: E402 (the variable above must be set first)
-from dm_env import specs  # noqa: E402
-import numpy as np  # noqa: E402
-
-from acme_dsdpg import config as config_lib  # noqa: E402
 
 # (seed) -> environment. Must be picklable for distributed runs.
 EnvironmentFactory = Callable[[int], dm_env.Environment]
 
 # Where a domain has more than one task; otherwise the only one is the default.
 DEFAULT_TASKS = {
-    'acrobot': 'swingup',
-    'ball_in_cup': 'catch',
-    'cartpole': 'swingup',
-    'cheetah': 'run',
-    'dog': 'walk',
-    'finger': 'spin',
-    'fish': 'swim',
-    'hopper': 'hop',
-    'humanoid': 'walk',
-    'humanoid_CMU': 'run',
-    'lqr': 'lqr_2_1',
-    'manipulator': 'bring_ball',
-    'pendulum': 'swingup',
-    'point_mass': 'easy',
-    'quadruped': 'walk',
-    'reacher': 'easy',
-    'stacker': 'stack_2',
-    'swimmer': 'swimmer6',
-    'walker': 'walk',
+  'acrobot': 'swingup',
+  'ball_in_cup': 'catch',
+  'cartpole': 'swingup',
+  'cheetah': 'run',
+  'dog': 'walk',
+  'finger': 'spin',
+  'fish': 'swim',
+  'hopper': 'hop',
+  'humanoid': 'walk',
+  'humanoid_CMU': 'run',
+  'lqr': 'lqr_2_1',
+  'manipulator': 'bring_ball',
+  'pendulum': 'swingup',
+  'point_mass': 'easy',
+  'quadruped': 'walk',
+  'reacher': 'easy',
+  'stacker': 'stack_2',
+  'swimmer': 'swimmer6',
+  'walker': 'walk',
 }
 
 
@@ -56,20 +56,20 @@ def resolve_task(env: str, task: Optional[str] = None) -> str:
   tasks = suite.TASKS_BY_DOMAIN
   if env not in tasks:
     raise config_lib.ConfigError(
-        f'env={env!r} is not a domain of dm_control\'s suite. Valid: '
-        f'{", ".join(sorted(tasks))}.{config_lib.nearest(env, tasks)}'
+      f"env={env!r} is not a domain of dm_control's suite. Valid: "
+      f'{", ".join(sorted(tasks))}.{config_lib.nearest(env, tasks)}'
     )
   task = task or DEFAULT_TASKS.get(env, tasks[env][0])
   if task not in tasks[env]:
     raise config_lib.ConfigError(
-        f'task={task!r} is not a task of {env}. Valid: {", ".join(tasks[env])}.'
-        f'{config_lib.nearest(task, tasks[env])}'
+      f'task={task!r} is not a task of {env}. Valid: {", ".join(tasks[env])}.'
+      f'{config_lib.nearest(task, tasks[env])}'
     )
   return task
 
 
 def make_environment(
-    env: str, task: Optional[str] = None, seed: int = 0
+  env: str, task: Optional[str] = None, seed: int = 0
 ) -> dm_env.Environment:
   """A task of dm_control's suite, wrapped.
 
@@ -125,9 +125,11 @@ def check_environment(environment: dm_env.Environment):
   error = config_lib.ConfigError
   actions = environment.action_spec()
   if isinstance(actions, specs.DiscreteArray) or (
-      isinstance(actions, specs.Array) and not np.issubdtype(actions.dtype, np.floating)
+    isinstance(actions, specs.Array) and not np.issubdtype(actions.dtype, np.floating)
   ):
-    raise error(f'The action space is discrete ({actions!r}); a continuous one is needed.')
+    raise error(
+      f'The action space is discrete ({actions!r}); a continuous one is needed.'
+    )
   if not isinstance(actions, specs.BoundedArray):
     raise error(f'The actions have no bounds ({actions!r}); finite ones are needed.')
   if len(actions.shape) != 1 or not actions.shape[0]:
@@ -136,7 +138,7 @@ def check_environment(environment: dm_env.Environment):
   if not (np.all(np.isfinite(low)) and np.all(np.isfinite(high))):
     raise error(f'The action bounds are not finite: {actions!r}.')
   if np.any(low >= high):
-    raise error(f'An action\'s minimum is not below its maximum: {actions!r}.')
+    raise error(f"An action's minimum is not below its maximum: {actions!r}.")
   leaves = _leaves(environment.observation_spec())
   if not sum(int(np.prod(spec.shape)) for spec in leaves):
     raise error('The observation is empty.')

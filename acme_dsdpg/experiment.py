@@ -8,11 +8,9 @@ import time
 from typing import Any, Dict, Mapping
 
 import acme
-from acme import core
-from acme import specs
+from acme import core, specs
 from acme.tf import savers
-from acme.utils import counting
-from acme.utils import loggers
+from acme.utils import counting, loggers
 import dm_env
 import numpy as np
 import reverb
@@ -20,8 +18,7 @@ import tensorflow as tf
 
 from acme_dsdpg import builder as builder_lib
 from acme_dsdpg import config as config_lib
-from acme_dsdpg import environments
-from acme_dsdpg import logging
+from acme_dsdpg import environments, logging
 from acme_dsdpg import networks as networks_lib
 
 # Added to the seed of acting environments: evaluation starts elsewhere.
@@ -29,9 +26,9 @@ _EVALUATION_SEED = 1_000_000
 
 
 def run_experiment(
-    config: config_lib.ExperimentConfig,
-    workdir: str,
-    environment_factory: environments.EnvironmentFactory,
+  config: config_lib.ExperimentConfig,
+  workdir: str,
+  environment_factory: environments.EnvironmentFactory,
 ):
   """Trains to `config.num_steps` in one process, or goes on where it stopped.
 
@@ -58,36 +55,34 @@ def run_experiment(
   server = reverb.Server(builder.make_replay_tables(environment_spec, limit_rate=False))
   client = reverb.Client(f'localhost:{server.port}')
   learner = builder.make_learner(
-      environment_spec,
-      networks,
-      builder.make_dataset_iterator(client),
-      config.seed,
-      child('learner'),
-      logging.make_logger(workdir, 'learner', 'learner_steps'),
-      config.log_every,
+    environment_spec,
+    networks,
+    builder.make_dataset_iterator(client),
+    config.seed,
+    child('learner'),
+    logging.make_logger(workdir, 'learner', 'learner_steps'),
+    config.log_every,
   )
   # Both actors use the learner's own weights, so they are always current.
   actor = LearningActor(
-      builder.make_actor(
-          builder.make_behavior_policy(environment_spec, policy),
-          policy,
-          builder.make_adder(client),
-      ),
-      learner,
-      config.dsdpg.min_replay_size,
-      config.dsdpg.updates_per_step,
+    builder.make_actor(
+      builder.make_behavior_policy(environment_spec, policy),
+      policy,
+      builder.make_adder(client),
+    ),
+    learner,
+    config.dsdpg.min_replay_size,
+    config.dsdpg.updates_per_step,
   )
   train_loop = acme.EnvironmentLoop(
-      environment, actor, child('actor'), loggers.NoOpLogger()
+    environment, actor, child('actor'), loggers.NoOpLogger()
   )
   evaluator = Evaluator(
-      environment_factory(config.seed + _EVALUATION_SEED),
-      builder.make_actor(policy, policy),
-      config.eval_episodes,
+    environment_factory(config.seed + _EVALUATION_SEED),
+    builder.make_actor(policy, policy),
+    config.eval_episodes,
   )
-  checkpointer = make_checkpointer(
-      config, workdir, {**learner.state, 'counter': counter}
-  )
+  checkpointer = make_checkpointer(config, workdir, {**learner.state, 'counter': counter})
 
   actor_logger = logging.make_logger(workdir, 'actor')
   evaluator_logger = logging.make_logger(workdir, 'evaluator')
@@ -120,7 +115,7 @@ def run_experiment(
         progress.episode(row)
         before, steps = steps, row['actor_steps']
         if steps // config.eval_every > before // config.eval_every or (
-            steps >= config.num_steps
+          steps >= config.num_steps
         ):
           evaluate()
           save()
@@ -143,11 +138,11 @@ class LearningActor(core.Actor):
   """
 
   def __init__(
-      self,
-      actor: core.Actor,
-      learner: core.Learner,
-      min_observations: int,
-      updates_per_step: float,
+    self,
+    actor: core.Actor,
+    learner: core.Learner,
+    min_observations: int,
+    updates_per_step: float,
   ):
     self._actor = actor
     self._learner = learner
@@ -177,10 +172,10 @@ class Evaluator:
   """Blocks of deterministic episodes in an environment of their own."""
 
   def __init__(
-      self, environment: dm_env.Environment, actor: core.Actor, num_episodes: int
+    self, environment: dm_env.Environment, actor: core.Actor, num_episodes: int
   ):
     self._loop = acme.EnvironmentLoop(
-        environment, actor, logger=loggers.NoOpLogger(), should_update=False
+      environment, actor, logger=loggers.NoOpLogger(), should_update=False
     )
     self._num_episodes = num_episodes
 
@@ -189,12 +184,12 @@ class Evaluator:
     episodes = [self._loop.run_episode() for _ in range(self._num_episodes)]
     returns = np.array([float(e['episode_return']) for e in episodes])
     return {
-        'episode_return': returns.mean(),
-        'episode_return_std': returns.std(),
-        'episode_return_min': returns.min(),
-        'episode_return_max': returns.max(),
-        'episode_length': np.mean([e['episode_length'] for e in episodes]),
-        'episodes': len(episodes),
+      'episode_return': returns.mean(),
+      'episode_return_std': returns.std(),
+      'episode_return_min': returns.min(),
+      'episode_return_max': returns.max(),
+      'episode_length': np.mean([e['episode_length'] for e in episodes]),
+      'episodes': len(episodes),
     }
 
 
@@ -206,21 +201,21 @@ def set_up_tensorflow(config: config_lib.ExperimentConfig):
 
 
 def make_checkpointer(
-    config: config_lib.ExperimentConfig, workdir: str, objects: Mapping[str, Any]
+  config: config_lib.ExperimentConfig, workdir: str, objects: Mapping[str, Any]
 ) -> savers.Checkpointer:
   """Below `workdir`; restores the newest checkpoint if there is one."""
   return savers.Checkpointer(
-      objects,
-      directory=workdir,
-      subdirectory='learner',
-      time_delta_minutes=config.checkpoint_every / 60.0,
-      add_uid=False,
-      max_to_keep=2,
+    objects,
+    directory=workdir,
+    subdirectory='learner',
+    time_delta_minutes=config.checkpoint_every / 60.0,
+    add_uid=False,
+    max_to_keep=2,
   )
 
 
 def save_policy(
-    policy: networks_lib.ActingPolicy, spec: specs.EnvironmentSpec, path: str
+  policy: networks_lib.ActingPolicy, spec: specs.EnvironmentSpec, path: str
 ):
   """Writes the acting policy as a SavedModel: observation [B, S] to action [B, A].
 

@@ -84,17 +84,15 @@ class Sum:
   def __post_init__(self):
     if not self.terms or any(weight < 0 for weight, _ in self.terms):
       raise ValueError(
-          f'terms={self.terms!r} is not valid: it must be one or more pairs of a '
-          'weight (0 or greater) and a kernel.'
+        f'terms={self.terms!r} is not valid: it must be one or more pairs of a '
+        'weight (0 or greater) and a kernel.'
       )
 
   def __call__(self, x, y):
     return tf.add_n([weight * kernel(x, y) for weight, kernel in self.terms])
 
 
-def block_scales(
-    sizes: Sequence[int], scales: Sequence[float]
-) -> Tuple[float, ...]:
+def block_scales(sizes: Sequence[int], scales: Sequence[float]) -> Tuple[float, ...]:
   """A factor for each coordinate from one for each block of coordinates."""
   if len(sizes) != len(scales):
     raise ValueError(f'{len(sizes)} block sizes but {len(scales)} scales.')

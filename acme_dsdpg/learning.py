@@ -4,8 +4,7 @@ from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 
 import acme
 from acme import types
-from acme.utils import counting
-from acme.utils import loggers
+from acme.utils import counting, loggers
 import numpy as np
 import reverb
 import tensorflow as tf
@@ -15,10 +14,7 @@ from acme_dsdpg import config as config_lib
 from acme_dsdpg import kernels
 from acme_dsdpg import networks as networks_lib
 from acme_dsdpg.losses import critic as critic_losses
-from acme_dsdpg.losses import cvae
-from acme_dsdpg.losses import dpg
-from acme_dsdpg.losses import mmd
-from acme_dsdpg.losses import sobolev
+from acme_dsdpg.losses import cvae, dpg, mmd, sobolev
 
 Metrics = Dict[str, tf.Tensor]
 
@@ -56,16 +52,16 @@ class DSDPGLearner(acme.Learner):
   """
 
   def __init__(
-      self,
-      networks: networks_lib.DSDPGNetworks,
-      target_policy: networks_lib.Policy,
-      target_critic: networks_lib.Critic,
-      config: config_lib.DSDPGConfig,
-      iterator: Iterator[reverb.ReplaySample],
-      seed: int = 0,
-      counter: Optional[counting.Counter] = None,
-      logger: Optional[loggers.Logger] = None,
-      log_every: int = 250,
+    self,
+    networks: networks_lib.DSDPGNetworks,
+    target_policy: networks_lib.Policy,
+    target_critic: networks_lib.Critic,
+    config: config_lib.DSDPGConfig,
+    iterator: Iterator[reverb.ReplaySample],
+    seed: int = 0,
+    counter: Optional[counting.Counter] = None,
+    logger: Optional[loggers.Logger] = None,
+    log_every: int = 250,
   ):
     """Initializes the learner.
 
@@ -96,23 +92,23 @@ class DSDPGLearner(acme.Learner):
     self._num_steps = tf.Variable(0, dtype=tf.int32, name='num_steps')
     radam = tfa.optimizers.RectifiedAdam
     self._optimizers = {
-        'critic': radam(config.critic_learning_rate, **_BETAS),
-        'policy': radam(config.policy_learning_rate, **_BETAS),
+      'critic': radam(config.critic_learning_rate, **_BETAS),
+      'policy': radam(config.policy_learning_rate, **_BETAS),
     }
     self._trainable = {
-        'critic': networks.critic.trainable_variables,
-        'policy': networks.policy.trainable_variables,
+      'critic': networks.critic.trainable_variables,
+      'policy': networks.policy.trainable_variables,
     }
     if networks.world_model is not None:
       self._optimizers['world_model'] = tf.keras.optimizers.Adam(
-          config.world_model_learning_rate, **_BETAS
+        config.world_model_learning_rate, **_BETAS
       )
       self._trainable['world_model'] = networks.world_model.trainable_variables
     for name, optimizer in self._optimizers.items():
       # XLA can create no variables, and a restored checkpoint needs the slots.
       optimizer._create_all_weights(self._trainable[name])
     self._update = tf.function(
-        self._step, jit_compile=config.jit_compile, autograph=False
+      self._step, jit_compile=config.jit_compile, autograph=False
     )
     self._acting_variables = networks.make_acting_policy().variables
 
@@ -120,15 +116,17 @@ class DSDPGLearner(acme.Learner):
     """Takes one batch and updates everything once."""
     metrics = self._update(next(self._iterator).data)
     counts = self._counter.increment(steps=1)
-    num_steps = int(counts['learner_steps'] if 'learner_steps' in counts else counts['steps'])
+    num_steps = int(
+      counts['learner_steps'] if 'learner_steps' in counts else counts['steps']
+    )
     if num_steps % self._log_every == 0:
       self._logger.write({**{k: v.numpy() for k, v in metrics.items()}, **counts})
 
   def get_variables(self, names: Sequence[str]) -> List[List[np.ndarray]]:
     """The acting policy's weights, the normalizer's among them, under 'policy'."""
     variables = {
-        'policy': self._acting_variables,
-        'critic': self._networks.critic.variables,
+      'policy': self._acting_variables,
+      'critic': self._networks.critic.variables,
     }
     return [[v.numpy() for v in variables[name]] for name in names]
 
@@ -136,12 +134,12 @@ class DSDPGLearner(acme.Learner):
   def state(self) -> Mapping[str, tf.Module]:
     """Everything a checkpoint needs to go on as if nothing had happened."""
     state = dict(
-        normalizer=self._networks.normalizer,
-        policy=self._networks.policy,
-        critic=self._networks.critic,
-        target_policy=self._target_policy,
-        target_critic=self._target_critic,
-        num_steps=self._num_steps,
+      normalizer=self._networks.normalizer,
+      policy=self._networks.policy,
+      critic=self._networks.critic,
+      target_policy=self._target_policy,
+      target_critic=self._target_critic,
+      num_steps=self._num_steps,
     )
     state.update({f'{k}_optimizer': v for k, v in self._optimizers.items()})
     if self._networks.world_model is not None:
@@ -167,12 +165,12 @@ class DSDPGLearner(acme.Learner):
     if self._config.normalize_observations:
       self._networks.normalizer.update(transition.observation)
     return Batch(
-        observation=self._networks.normalizer(transition.observation),
-        action=transition.action,
-        reward=transition.reward,
-        # NStepTransitionAdder's discount is gamma^(n-1) times the environment's.
-        discount=self._config.discount * transition.discount,
-        next_observation=self._networks.normalizer(transition.next_observation),
+      observation=self._networks.normalizer(transition.observation),
+      action=transition.action,
+      reward=transition.reward,
+      # NStepTransitionAdder's discount is gamma^(n-1) times the environment's.
+      discount=self._config.discount * transition.discount,
+      next_observation=self._networks.normalizer(transition.next_observation),
     )
 
   def _update_world_model(self, batch: Batch, seed: tf.Tensor) -> Metrics:
@@ -180,32 +178,32 @@ class DSDPGLearner(acme.Learner):
     with tf.GradientTape() as tape:
       posterior = model.encode(*_encoder_inputs(batch))
       losses = cvae.cvae_loss(
-          posterior,
-          model.prior(),
-          lambda latent: model.decode(batch.observation, batch.action, latent),
-          batch.reward,
-          batch.next_observation,
-          self._config.kl_weight,
-          seed,
+        posterior,
+        model.prior(),
+        lambda latent: model.decode(batch.observation, batch.action, latent),
+        batch.reward,
+        batch.next_observation,
+        self._config.kl_weight,
+        seed,
       )
     norm = self._apply('world_model', tape, losses.loss)
     return {
-        'world_model_loss': losses.loss,
-        'reconstruction_error': losses.reconstruction,
-        'kl': losses.kl,
-        'world_model_gradient_norm': norm,
+      'world_model_loss': losses.loss,
+      'reconstruction_error': losses.reconstruction,
+      'kl': losses.kl,
+      'world_model_gradient_norm': norm,
     }
 
   def _bellman_target(self, batch: Batch, seeds: _Seeds) -> tf.Tensor:
     return sobolev.sobolev_target(
-        self._transition_model(batch, seeds.latent),
-        self._target_policy,
-        self._target_critic,
-        batch.observation,
-        batch.action,
-        batch.discount,
-        self._noise(batch, self._num_samples, seeds.target),
-        self._config.sobolev,
+      self._transition_model(batch, seeds.latent),
+      self._target_policy,
+      self._target_critic,
+      batch.observation,
+      batch.action,
+      batch.discount,
+      self._noise(batch, self._num_samples, seeds.target),
+      self._config.sobolev,
     )
 
   def _transition_model(self, batch: Batch, seed: tf.Tensor) -> sobolev.Model:
@@ -219,28 +217,26 @@ class DSDPGLearner(acme.Learner):
       return decode
     return sobolev.anchored(decode, batch.reward, batch.next_observation)
 
-  def _update_critic(
-      self, batch: Batch, target: tf.Tensor, seed: tf.Tensor
-  ) -> Metrics:
+  def _update_critic(self, batch: Batch, target: tf.Tensor, seed: tf.Tensor) -> Metrics:
     noise = self._noise(batch, self._num_samples, seed)
     with tf.GradientTape() as tape:
       samples = sobolev.sobolev_samples(
-          self._networks.critic,
-          batch.observation,
-          batch.action,
-          noise,
-          self._config.sobolev,
+        self._networks.critic,
+        batch.observation,
+        batch.action,
+        noise,
+        self._config.sobolev,
       )
       loss = tf.reduce_mean(self._critic_loss(batch, samples, target))
     norm = self._apply('critic', tape, loss)
     return {
-        'critic_loss': loss,
-        'critic_gradient_norm': norm,
-        **_sample_metrics(samples, target),
+      'critic_loss': loss,
+      'critic_gradient_norm': norm,
+      **_sample_metrics(samples, target),
     }
 
   def _critic_loss(
-      self, batch: Batch, samples: tf.Tensor, target: tf.Tensor
+    self, batch: Batch, samples: tf.Tensor, target: tf.Tensor
   ) -> tf.Tensor:
     """[B]: MMD^2 of the sets of samples, or the point critic's squared error."""
     config = self._config
@@ -256,7 +252,7 @@ class DSDPGLearner(acme.Learner):
     noise = self._noise(batch, num_samples, seed)
     with tf.GradientTape() as tape:
       loss = dpg.policy_loss(
-          self._networks.policy, self._networks.critic, batch.observation, noise
+        self._networks.policy, self._networks.critic, batch.observation, noise
       )
     norm = self._apply('policy', tape, loss)
     return {'policy_loss': loss, 'policy_gradient_norm': norm}
@@ -264,8 +260,8 @@ class DSDPGLearner(acme.Learner):
   def _update_target_networks(self):
     rate = self._config.target_update_rate
     for online, target in (
-        (self._networks.policy, self._target_policy),
-        (self._networks.critic, self._target_critic),
+      (self._networks.policy, self._target_policy),
+      (self._networks.critic, self._target_critic),
     ):
       for source, destination in zip(online.variables, target.variables):
         destination.assign_add(rate * (source - destination))
@@ -282,7 +278,7 @@ class DSDPGLearner(acme.Learner):
     return _Seeds(*tf.unstack(tf.random.experimental.stateless_split(folded, num_seeds)))
 
   def _noise(self, batch: Batch, num_samples: int, seed: tf.Tensor) -> tf.Tensor:
-    """xi ~ N(0, I_K): [B, M, K], with K = 0 for a point critic."""
+    """Xi ~ N(0, I_K): [B, M, K], with K = 0 for a point critic."""
     noise_dim = self._config.noise_dim if self._config.critic == 'samples' else 0
     shape = [batch.reward.shape[0], num_samples, noise_dim]
     return tf.random.stateless_normal(shape, seed, dtype=batch.reward.dtype)
@@ -296,7 +292,7 @@ class DSDPGLearner(acme.Learner):
 
 
 def make_kernel(
-    config: config_lib.DSDPGConfig, observation_size: int, action_size: int
+  config: config_lib.DSDPGConfig, observation_size: int, action_size: int
 ) -> kernels.Kernel:
   """The config's kernel on [z ; dz/ds ; dz/da] (or what of it is learned).
 
@@ -306,24 +302,24 @@ def make_kernel(
     action_size: A.
   """
   base = {
-      'multiquadric': lambda: kernels.Multiquadric(config.multiquadric_h),
-      'rbf': lambda: kernels.RBF(config.rbf_bandwidths),
-      'rational_quadratic': lambda: kernels.RationalQuadratic(
-          config.rational_quadratic_alpha
-      ),
-      'linear': kernels.Linear,
+    'multiquadric': lambda: kernels.Multiquadric(config.multiquadric_h),
+    'rbf': lambda: kernels.RBF(config.rbf_bandwidths),
+    'rational_quadratic': lambda: kernels.RationalQuadratic(
+      config.rational_quadratic_alpha
+    ),
+    'linear': kernels.Linear,
   }[config.kernel]()
   sizes = {
-      'none': [1],
-      'action': [1, action_size],
-      'state_action': [1, observation_size, action_size],
+    'none': [1],
+    'action': [1, action_size],
+    'state_action': [1, observation_size, action_size],
   }[config.sobolev]
 
   def on_blocks(kernel, of_return, of_state, of_action):
     by_block = {
-        'none': [of_return],
-        'action': [of_return, of_action],
-        'state_action': [of_return, of_state, of_action],
+      'none': [of_return],
+      'action': [of_return, of_action],
+      'state_action': [of_return, of_state, of_action],
     }[config.sobolev]
     if all(scale == 1.0 for scale in by_block):
       return kernel
@@ -332,10 +328,12 @@ def make_kernel(
   base = on_blocks(base, 1.0, config.state_gradient_scale, config.action_gradient_scale)
   terms = [(1.0, base)]
   if config.linear_return_weight:
-    terms.append((config.linear_return_weight, on_blocks(kernels.Linear(), 1.0, 0.0, 0.0)))
+    terms.append(
+      (config.linear_return_weight, on_blocks(kernels.Linear(), 1.0, 0.0, 0.0))
+    )
   if config.linear_gradient_weight and config.sobolev != 'none':
     terms.append(
-        (config.linear_gradient_weight, on_blocks(kernels.Linear(), 0.0, 1.0, 1.0))
+      (config.linear_gradient_weight, on_blocks(kernels.Linear(), 0.0, 1.0, 1.0))
     )
   return kernels.Sum(tuple(terms)) if len(terms) > 1 else base
 
@@ -349,12 +347,12 @@ def _sample_metrics(samples: tf.Tensor, target: tf.Tensor) -> Metrics:
   z, y = samples[..., 0], target[..., 0]
   td_error = tf.reduce_mean(y, axis=-1) - tf.reduce_mean(z, axis=-1)
   metrics = {
-      'return_mean': tf.reduce_mean(z),
-      'return_spread': _spread(z),
-      'target_mean': tf.reduce_mean(y),
-      'target_spread': _spread(y),
-      'td_error_mean': tf.reduce_mean(td_error),
-      'td_error_abs': tf.reduce_mean(tf.abs(td_error)),
+    'return_mean': tf.reduce_mean(z),
+    'return_spread': _spread(z),
+    'target_mean': tf.reduce_mean(y),
+    'target_spread': _spread(y),
+    'td_error_mean': tf.reduce_mean(td_error),
+    'td_error_abs': tf.reduce_mean(tf.abs(td_error)),
   }
   if samples.shape[-1] > 1:
     for name, x in (('gradient', samples), ('target_gradient', target)):

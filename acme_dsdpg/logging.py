@@ -10,7 +10,7 @@ import tqdm
 
 
 def make_logger(
-    workdir: str, label: str, steps_key: Optional[str] = 'actor_steps'
+  workdir: str, label: str, steps_key: Optional[str] = 'actor_steps'
 ) -> loggers.Logger:
   """Rows below `workdir`: `logs/<label>.csv`, appended to, and TensorBoard.
 
@@ -21,12 +21,14 @@ def make_logger(
   """
   os.makedirs(os.path.join(workdir, 'logs'), exist_ok=True)
   file = open(os.path.join(workdir, 'logs', f'{label}.csv'), 'a', encoding='utf-8')
-  return loggers.Dispatcher([
+  return loggers.Dispatcher(
+    [
       loggers.CSVLogger(file, flush_every=1),
       tf_summary.TFSummaryLogger(
-          os.path.join(workdir, 'tensorboard'), label=label, steps_key=steps_key
+        os.path.join(workdir, 'tensorboard'), label=label, steps_key=steps_key
       ),
-  ])
+    ]
+  )
 
 
 class Progress:
@@ -48,18 +50,18 @@ class Progress:
       self._bar.set_postfix_str(f'return {float(row["episode_return"]):.1f}')
     else:
       self.line(
-          f'step {row["actor_steps"]}/{self._num_steps}'
-          f'  return {float(row["episode_return"]):.1f}'
-          f'  {row["steps_per_second"]:.0f} steps/s'
-          f'  {row.get("learner_steps", 0)} updates'
+        f'step {row["actor_steps"]}/{self._num_steps}'
+        f'  return {float(row["episode_return"]):.1f}'
+        f'  {row["steps_per_second"]:.0f} steps/s'
+        f'  {row.get("learner_steps", 0)} updates'
       )
 
   def evaluation(self, row: Mapping[str, Any]):
     """A block of evaluation episodes has ended."""
     self.line(
-        f'evaluation at step {row["actor_steps"]}:'
-        f' return {row["episode_return"]:.1f} +- {row["episode_return_std"]:.1f}'
-        f' over {row["episodes"]} episodes'
+      f'evaluation at step {row["actor_steps"]}:'
+      f' return {row["episode_return"]:.1f} +- {row["episode_return_std"]:.1f}'
+      f' over {row["episodes"]} episodes'
     )
 
   def line(self, text: str):

@@ -25,7 +25,7 @@ _CONFIG = 'config.json'
 def default_workdir(config: config_lib.ExperimentConfig) -> str:
   """runs/<env>-<task>/<agent>-seed<seed>; the same command, the same place."""
   return os.path.join(
-      'runs', f'{config.env}-{config.task}', f'{config.agent}-seed{config.seed}'
+    'runs', f'{config.env}-{config.task}', f'{config.agent}-seed{config.seed}'
   )
 
 
@@ -46,7 +46,7 @@ def prepare(workdir: str, config: config_lib.ExperimentConfig, fresh: bool) -> b
   resuming = os.path.exists(path)
   if os.path.isdir(workdir) and os.listdir(workdir) and not resuming:
     raise config_lib.ConfigError(
-        f'workdir={workdir!r} has files but no {_CONFIG}: it is not a run directory.'
+      f'workdir={workdir!r} has files but no {_CONFIG}: it is not a run directory.'
     )
   if resuming and fresh:
     shutil.rmtree(workdir)
@@ -74,17 +74,17 @@ def load(workdir: str) -> config_lib.ExperimentConfig:
 
 
 def _check_same(
-    old: config_lib.ExperimentConfig, new: config_lib.ExperimentConfig, workdir: str
+  old: config_lib.ExperimentConfig, new: config_lib.ExperimentConfig, workdir: str
 ):
   flat = lambda c: {**dataclasses.asdict(c), **dataclasses.asdict(c.dsdpg)}
   before, now = flat(old), flat(new)
   different = [
-      f'{name} was {before[name]!r}, is {now[name]!r}'
-      for name in config_lib.fields()
-      if before[name] != now[name] and name not in _RESUMABLE
+    f'{name} was {before[name]!r}, is {now[name]!r}'
+    for name in config_lib.fields()
+    if before[name] != now[name] and name not in _RESUMABLE
   ]
   if different:
     raise config_lib.ConfigError(
-        f'workdir={workdir!r} holds a run with another config '
-        f'({"; ".join(different)}). Give another --workdir, or --fresh to replace it.'
+      f'workdir={workdir!r} holds a run with another config '
+      f'({"; ".join(different)}). Give another --workdir, or --fresh to replace it.'
     )

@@ -4,33 +4,28 @@ Every field of the config is a flag (`--help`). One process by default;
 `--run_distributed` starts actors, learner, replay and evaluator as processes.
 """
 
-import pathlib
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-
-# pylint: disable=wrong-import-position
-from acme_dsdpg import quiet  # noqa: E402 (the package may not be installed)
+from acme_dsdpg import quiet
 
 quiet.silence()
 
-from absl import app  # noqa: E402
-from absl import flags  # noqa: E402
+from absl import app, flags
 
-from acme_dsdpg import command_line  # noqa: E402
-from acme_dsdpg import config as config_lib  # noqa: E402
-from acme_dsdpg import run_directory  # noqa: E402
+from acme_dsdpg import command_line, run_directory
+from acme_dsdpg import config as config_lib
 
 _WORKDIR = flags.DEFINE_string(
-    'workdir', None, 'Run directory. (default: runs/<env>-<task>/<agent>-seed<seed>)'
+  'workdir', None, 'Run directory. (default: runs/<env>-<task>/<agent>-seed<seed>)'
 )
 _FRESH = flags.DEFINE_bool('fresh', False, 'Remove what is in the run directory first.')
 _DISTRIBUTED = flags.DEFINE_bool(
-    'run_distributed', False, 'Run as Launchpad processes on this machine.'
+  'run_distributed', False, 'Run as Launchpad processes on this machine.'
 )
 
 
 def main():
+  """Flags in, one call out."""
   # Not app.run: TensorFlow, imported within it, would start in graph mode.
   argv = app.parse_flags_with_usage(sys.argv)
   if len(argv) > 1:
@@ -41,7 +36,9 @@ def main():
     run_directory.prepare(workdir, config, _FRESH.value)
   except config_lib.ConfigError as e:
     sys.exit(str(e))
-  print(f'{config.agent} on {config.env}-{config.task}, run directory {workdir}', flush=True)
+  print(
+    f'{config.agent} on {config.env}-{config.task}, run directory {workdir}', flush=True
+  )
   if _DISTRIBUTED.value:
     from acme_dsdpg import distributed  # pylint: disable=import-outside-toplevel
 

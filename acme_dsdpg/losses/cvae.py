@@ -17,13 +17,13 @@ class CVAELoss(NamedTuple):
 
 
 def cvae_loss(
-    posterior: tfd.Distribution,
-    prior: tfd.Distribution,
-    decode: Callable[[tf.Tensor], Tuple[tf.Tensor, tf.Tensor]],
-    reward: tf.Tensor,
-    next_observation: tf.Tensor,
-    kl_weight: float,
-    seed: tf.Tensor,
+  posterior: tfd.Distribution,
+  prior: tfd.Distribution,
+  decode: Callable[[tf.Tensor], Tuple[tf.Tensor, tf.Tensor]],
+  reward: tf.Tensor,
+  next_observation: tf.Tensor,
+  kl_weight: float,
+  seed: tf.Tensor,
 ) -> CVAELoss:
   """Negative ELBO of a beta-VAE with a Gaussian decoder of fixed variance (Eq. 30).
 

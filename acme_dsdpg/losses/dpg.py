@@ -6,10 +6,10 @@ from acme_dsdpg.losses import sobolev
 
 
 def policy_loss(
-    policy: sobolev.Policy,
-    critic: sobolev.Critic,
-    observation: tf.Tensor,
-    noise: tf.Tensor,
+  policy: sobolev.Policy,
+  critic: sobolev.Critic,
+  observation: tf.Tensor,
+  noise: tf.Tensor,
 ) -> tf.Tensor:
   """-mean over batch and samples of Z_phi(s, pi_theta(s), xi) (Eq. 8).
 

@@ -6,7 +6,7 @@ from acme_dsdpg import kernels
 
 
 def mmd2(
-    x: tf.Tensor, y: tf.Tensor, kernel: kernels.Kernel, unbiased: bool = False
+  x: tf.Tensor, y: tf.Tensor, kernel: kernels.Kernel, unbiased: bool = False
 ) -> tf.Tensor:
   """MMD^2 = mean k(X, X) + mean k(Y, Y) - 2 mean k(X, Y) (Eqs. 19-22).
 
@@ -47,5 +47,5 @@ def mmd2(
 
 
 def _gram(kernel: kernels.Kernel, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-  """k of every pair: [..., M, N]."""
+  """K of every pair: [..., M, N]."""
   return kernel(x[..., :, tf.newaxis, :], y[..., tf.newaxis, :, :])

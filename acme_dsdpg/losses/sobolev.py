@@ -32,7 +32,7 @@ def repeat_rows(x: tf.Tensor, times: int) -> tf.Tensor:
 
 
 def samples_and_gradients(
-    critic: Critic, observation: tf.Tensor, action: tf.Tensor, noise: tf.Tensor
+  critic: Critic, observation: tf.Tensor, action: tf.Tensor, noise: tf.Tensor
 ) -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
   """M samples of the return of each pair, with both input gradients.
 
@@ -65,11 +65,11 @@ def samples_and_gradients(
 
 
 def sobolev_samples(
-    critic: Critic,
-    observation: tf.Tensor,
-    action: tf.Tensor,
-    noise: tf.Tensor,
-    wrt: str = 'action',
+  critic: Critic,
+  observation: tf.Tensor,
+  action: tf.Tensor,
+  noise: tf.Tensor,
+  wrt: str = 'action',
 ) -> tf.Tensor:
   """Samples of the Sobolev return (Eq. 14; Sec. 3.2): x = [z ; dz/ds ; dz/da].
 
@@ -90,9 +90,9 @@ def sobolev_samples(
   if wrt == 'none':
     num_samples = noise.shape[1]
     z = critic(
-        repeat_rows(observation, num_samples),
-        repeat_rows(action, num_samples),
-        _flatten(noise),
+      repeat_rows(observation, num_samples),
+      repeat_rows(action, num_samples),
+      _flatten(noise),
     )
     return tf.reshape(z, [-1, num_samples, 1])
   z, dz_ds, dz_da = samples_and_gradients(critic, observation, action, noise)
@@ -101,14 +101,14 @@ def sobolev_samples(
 
 
 def sobolev_target(
-    model: Model,
-    policy: Policy,
-    critic: Critic,
-    observation: tf.Tensor,
-    action: tf.Tensor,
-    discount: tf.Tensor,
-    noise: tf.Tensor,
-    wrt: str = 'action',
+  model: Model,
+  policy: Policy,
+  critic: Critic,
+  observation: tf.Tensor,
+  action: tf.Tensor,
+  discount: tf.Tensor,
+  noise: tf.Tensor,
+  wrt: str = 'action',
 ) -> tf.Tensor:
   """Samples of the Sobolev Bellman target (Eqs. 15-18, 24; A.3).
 
@@ -155,28 +155,26 @@ def sobolev_target(
   x = action if wrt == 'action' else tf.concat([observation, action], -1)
   value, jacobian = value_and_jacobian(outcome, x)
   reward, next_observation, next_action = tf.split(
-      value, [1, state_size, value.shape[-1] - 1 - state_size], axis=-1
+    value, [1, state_size, value.shape[-1] - 1 - state_size], axis=-1
   )
   z, dz_ds, dz_da = samples_and_gradients(critic, next_observation, next_action, noise)
   discount = discount[:, tf.newaxis]
   y = reward + discount * z
   # [B, M, S + A] times [B, X, S + A] over the last axis.
-  through = tf.matmul(
-      tf.concat([dz_ds, dz_da], -1), jacobian[..., 1:], transpose_b=True
-  )
+  through = tf.matmul(tf.concat([dz_ds, dz_da], -1), jacobian[..., 1:], transpose_b=True)
   dy_dx = jacobian[:, tf.newaxis, :, 0] + discount[..., tf.newaxis] * through
   return tf.stop_gradient(tf.concat([y[..., tf.newaxis], dy_dx], axis=-1))
 
 
 def plain_sobolev_target(
-    model: Model,
-    policy: Policy,
-    critic: Critic,
-    observation: tf.Tensor,
-    action: tf.Tensor,
-    discount: tf.Tensor,
-    noise: tf.Tensor,
-    wrt: str = 'action',
+  model: Model,
+  policy: Policy,
+  critic: Critic,
+  observation: tf.Tensor,
+  action: tf.Tensor,
+  discount: tf.Tensor,
+  noise: tf.Tensor,
+  wrt: str = 'action',
 ) -> tf.Tensor:
   """`sobolev_target` as Algorithm 1 has it: one tape over M copies of every row.
 
@@ -219,15 +217,15 @@ def anchored(model: Model, reward: tf.Tensor, next_observation: tf.Tensor) -> Mo
   def model_at_observation(observation, action):
     r, s = model(observation, action)
     return (
-        r + tf.stop_gradient(reward - r),
-        s + tf.stop_gradient(next_observation - s),
+      r + tf.stop_gradient(reward - r),
+      s + tf.stop_gradient(next_observation - s),
     )
 
   return model_at_observation
 
 
 def value_and_jacobian(
-    function: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor
+  function: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor
 ) -> Tuple[tf.Tensor, tf.Tensor]:
   """A row-wise function's value and Jacobian, in the cheaper of the two modes.
 

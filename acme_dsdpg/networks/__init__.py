@@ -13,7 +13,15 @@ from acme_dsdpg.networks.critic import Critic
 from acme_dsdpg.networks.policy import ActingPolicy, Normalizer, Policy
 from acme_dsdpg.networks.world_model import WorldModel
 
-__all__ = ['ActingPolicy', 'Critic', 'DSDPGNetworks', 'Normalizer', 'Policy', 'WorldModel', 'make_networks']
+__all__ = [
+  'ActingPolicy',
+  'Critic',
+  'DSDPGNetworks',
+  'Normalizer',
+  'Policy',
+  'WorldModel',
+  'make_networks',
+]
 
 
 @dataclasses.dataclass
@@ -38,10 +46,10 @@ class DSDPGNetworks:
 
 
 def make_networks(
-    spec: specs.EnvironmentSpec,
-    config: config_lib.DSDPGConfig,
-    seed: int = 0,
-    dtype: tf.DType = tf.float32,
+  spec: specs.EnvironmentSpec,
+  config: config_lib.DSDPGConfig,
+  seed: int = 0,
+  dtype: tf.DType = tf.float32,
 ) -> DSDPGNetworks:
   """Builds the networks for an environment; the same seed, the same weights.
 
@@ -63,18 +71,18 @@ def make_networks(
   # from the same policy.
   policy_seed, critic_seed, model_seed = (next(stream) for _ in range(3))
   networks = DSDPGNetworks(
-      normalizer=Normalizer(observation_size, dtype=dtype, name='normalizer'),
-      policy=Policy(spec.actions, seed=policy_seed, name='policy', **mlp),
-      critic=Critic(seed=critic_seed, name='critic', **mlp),
-      world_model=WorldModel(
-          observation_size,
-          config.world_model_hidden_sizes,
-          model_seed,
-          dtype=dtype,
-          name='world_model',
-      )
-      if config.uses_world_model
-      else None,
+    normalizer=Normalizer(observation_size, dtype=dtype, name='normalizer'),
+    policy=Policy(spec.actions, seed=policy_seed, name='policy', **mlp),
+    critic=Critic(seed=critic_seed, name='critic', **mlp),
+    world_model=WorldModel(
+      observation_size,
+      config.world_model_hidden_sizes,
+      model_seed,
+      dtype=dtype,
+      name='world_model',
+    )
+    if config.uses_world_model
+    else None,
   )
   observation = tf.zeros([1, observation_size], dtype)
   action = tf.zeros([1, action_size], dtype)
@@ -91,11 +99,11 @@ def check_spec(spec: specs.EnvironmentSpec):
   observations, actions = spec.observations, spec.actions
   if not isinstance(observations, specs.Array) or len(observations.shape) != 1:
     raise error(
-        f'Observations must be one flat vector, not {observations!r}: wrap the '
-        'environment with acme_dsdpg.environments.wrap.'
+      f'Observations must be one flat vector, not {observations!r}: wrap the '
+      'environment with acme_dsdpg.environments.wrap.'
     )
   if isinstance(actions, specs.DiscreteArray) or not isinstance(
-      actions, specs.BoundedArray
+    actions, specs.BoundedArray
   ):
     raise error(f'Actions must be continuous with bounds, not {actions!r}.')
   if len(actions.shape) != 1 or not np.issubdtype(actions.dtype, np.floating):

@@ -14,18 +14,16 @@ class Critic(tf.keras.Model):
   without noise. Maps observation [N, S], action [N, A], noise [N, K] to [N].
   """
 
-  def __init__(
-      self, hidden_sizes: Sequence[int], layer_norm: bool, seed: int, **kwargs
-  ):
+  def __init__(self, hidden_sizes: Sequence[int], layer_norm: bool, seed: int, **kwargs):
     super().__init__(**kwargs)
     self._mlp = layers.MLP(
-        hidden_sizes,
-        1,
-        seed,
-        residual=True,
-        norm='first' if layer_norm else None,
-        dtype=self.dtype,
-        name='mlp',
+      hidden_sizes,
+      1,
+      seed,
+      residual=True,
+      norm='first' if layer_norm else None,
+      dtype=self.dtype,
+      name='mlp',
     )
 
   def call(self, observation, action, noise):

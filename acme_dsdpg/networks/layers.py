@@ -7,7 +7,7 @@ import tensorflow as tf
 
 
 def swish(x: tf.Tensor) -> tf.Tensor:
-  """x sigmoid(x) (Ramachandran et al., 2017).
+  """X sigmoid(x) (Ramachandran et al., 2017).
 
   Written out: `tf.nn.swish` carries a custom gradient that forward mode, which
   pushes tangents through the world model, does not see.
@@ -57,15 +57,15 @@ class MLP(tf.keras.layers.Layer):
   """
 
   def __init__(
-      self,
-      hidden_sizes: Sequence[int],
-      output_size: int,
-      seed: int,
-      residual: bool = False,
-      norm: Optional[str] = None,
-      near_zero: bool = False,
-      activation: Callable[[tf.Tensor], tf.Tensor] = swish,
-      **kwargs,
+    self,
+    hidden_sizes: Sequence[int],
+    output_size: int,
+    seed: int,
+    residual: bool = False,
+    norm: Optional[str] = None,
+    near_zero: bool = False,
+    activation: Callable[[tf.Tensor], tf.Tensor] = swish,
+    **kwargs,
   ):
     super().__init__(**kwargs)
     stream = seeds(seed)
@@ -73,26 +73,24 @@ class MLP(tf.keras.layers.Layer):
     self._norm = norm
     self._activation = activation
     self._hidden = [
-        tf.keras.layers.Dense(
-            size,
-            kernel_initializer=tf.keras.initializers.GlorotUniform(next(stream)),
-            dtype=self.dtype,
-            name=f'hidden_{i}',
-        )
-        for i, size in enumerate(hidden_sizes)
+      tf.keras.layers.Dense(
+        size,
+        kernel_initializer=tf.keras.initializers.GlorotUniform(next(stream)),
+        dtype=self.dtype,
+        name=f'hidden_{i}',
+      )
+      for i, size in enumerate(hidden_sizes)
     ]
     num_norms = {None: 0, 'first': 1, 'after': len(hidden_sizes)}[norm]
     self._norms = [
-        LayerNorm(dtype=self.dtype, name=f'norm_{i}') for i in range(num_norms)
+      LayerNorm(dtype=self.dtype, name=f'norm_{i}') for i in range(num_norms)
     ]
     scale = 1e-4 if near_zero else 1.0
     self._output = tf.keras.layers.Dense(
-        output_size,
-        kernel_initializer=tf.keras.initializers.VarianceScaling(
-            scale, seed=next(stream)
-        ),
-        dtype=self.dtype,
-        name='output',
+      output_size,
+      kernel_initializer=tf.keras.initializers.VarianceScaling(scale, seed=next(stream)),
+      dtype=self.dtype,
+      name='output',
     )
 
   def call(self, x):

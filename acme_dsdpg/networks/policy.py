@@ -41,9 +41,9 @@ class Normalizer(tf.keras.layers.Layer):
     share = batch / total
     delta = mean - self.mean
     self.variance.assign(
-        (1.0 - share) * self.variance
-        + share * variance
-        + share * (1.0 - share) * tf.square(delta)
+      (1.0 - share) * self.variance
+      + share * variance
+      + share * (1.0 - share) * tf.square(delta)
     )
     self.mean.assign_add(share * delta)
     self.count.assign(total)
@@ -56,12 +56,12 @@ class Policy(tf.keras.Model):
   """
 
   def __init__(
-      self,
-      action_spec: specs.BoundedArray,
-      hidden_sizes: Sequence[int],
-      layer_norm: bool,
-      seed: int,
-      **kwargs,
+    self,
+    action_spec: specs.BoundedArray,
+    hidden_sizes: Sequence[int],
+    layer_norm: bool,
+    seed: int,
+    **kwargs,
   ):
     super().__init__(**kwargs)
     low = np.broadcast_to(action_spec.minimum, action_spec.shape)
@@ -69,14 +69,14 @@ class Policy(tf.keras.Model):
     self._centre = tf.constant((high + low) / 2, self.dtype)
     self._half_range = tf.constant((high - low) / 2, self.dtype)
     self._mlp = layers.MLP(
-        hidden_sizes,
-        action_spec.shape[0],
-        seed,
-        residual=True,
-        norm='first' if layer_norm else None,
-        near_zero=True,
-        dtype=self.dtype,
-        name='mlp',
+      hidden_sizes,
+      action_spec.shape[0],
+      seed,
+      residual=True,
+      norm='first' if layer_norm else None,
+      near_zero=True,
+      dtype=self.dtype,
+      name='mlp',
     )
 
   def call(self, observation):

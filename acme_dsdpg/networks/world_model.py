@@ -20,23 +20,23 @@ class WorldModel(tf.keras.Model):
   """
 
   def __init__(
-      self, observation_size: int, hidden_sizes: Sequence[int], seed: int, **kwargs
+    self, observation_size: int, hidden_sizes: Sequence[int], seed: int, **kwargs
   ):
     super().__init__(**kwargs)
     stream = layers.seeds(seed)
     self.latent_size = observation_size + 1
     make = lambda size, name: layers.MLP(
-        hidden_sizes, size, next(stream), norm='after', dtype=self.dtype, name=name
+      hidden_sizes, size, next(stream), norm='after', dtype=self.dtype, name=name
     )
     self._encoder = make(2 * self.latent_size, 'encoder')
     self._decoder = make(self.latent_size, 'decoder')
 
   def encode(
-      self,
-      observation: tf.Tensor,
-      action: tf.Tensor,
-      reward: tf.Tensor,
-      next_observation: tf.Tensor,
+    self,
+    observation: tf.Tensor,
+    action: tf.Tensor,
+    reward: tf.Tensor,
+    next_observation: tf.Tensor,
   ) -> tfd.Distribution:
     """q_zeta(eps | s+, R; s, a), Eq. 29: a diagonal Gaussian, batch [N].
 
@@ -52,7 +52,7 @@ class WorldModel(tf.keras.Model):
     return tfd.Independent(tfd.Normal(mean, scale), reinterpreted_batch_ndims=1)
 
   def decode(
-      self, observation: tf.Tensor, action: tf.Tensor, latent: tf.Tensor
+    self, observation: tf.Tensor, action: tf.Tensor, latent: tf.Tensor
   ) -> Tuple[tf.Tensor, tf.Tensor]:
     """The mean of p_psi(s+, R | eps; s, a): reward [N], next observation [N, S]."""
     output = self._decoder(tf.concat([observation, action, latent], axis=-1))
