@@ -1,0 +1,1 @@
+"""What differs from the defaults, one module a domain; `OVERRIDES` by field name."""

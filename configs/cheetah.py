@@ -1,0 +1,3 @@
+"""Cheetah (run): the defaults."""
+
+OVERRIDES = {}

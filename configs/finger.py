@@ -1,0 +1,3 @@
+"""Finger (spin): the defaults."""
+
+OVERRIDES = {}

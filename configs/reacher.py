@@ -1,0 +1,3 @@
+"""Reacher (easy): the defaults."""
+
+OVERRIDES = {}
