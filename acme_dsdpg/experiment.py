@@ -22,7 +22,7 @@ from acme_dsdpg import environments, logging
 from acme_dsdpg import networks as networks_lib
 
 # Added to the seed of acting environments: evaluation starts elsewhere.
-_EVALUATION_SEED = 1_000_000
+EVALUATION_SEED = 1_000_000
 
 
 def run_experiment(
@@ -78,7 +78,7 @@ def run_experiment(
     environment, actor, child('actor'), loggers.NoOpLogger()
   )
   evaluator = Evaluator(
-    environment_factory(config.seed + _EVALUATION_SEED),
+    environment_factory(config.seed + EVALUATION_SEED),
     builder.make_actor(policy, policy),
     config.eval_episodes,
   )
@@ -92,7 +92,7 @@ def run_experiment(
     progress.line(f'resuming at step {steps}')
 
   def evaluate():
-    row = {**evaluator.run(), **_counts(counter)}
+    row = {**evaluator.run(), **counts(counter)}
     evaluator_logger.write(row)
     progress.evaluation(row)
 
@@ -110,7 +110,7 @@ def run_experiment(
         row = train_loop.run_episode()
         counter.increment(train_seconds=time.time() - start)
         start = time.time()
-        row.update(_counts(counter))
+        row.update(counts(counter))
         actor_logger.write(row)
         progress.episode(row)
         before, steps = steps, row['actor_steps']
@@ -232,7 +232,7 @@ def save_policy(
   os.rename(temporary, path)
 
 
-def _counts(counter: counting.Counter) -> Dict[str, Any]:
+def counts(counter: counting.Counter) -> Dict[str, Any]:
   """The counts, each key present from the first row on."""
   keys = ('actor_steps', 'actor_episodes', 'learner_steps', 'train_seconds')
   return {**dict.fromkeys(keys, 0), **counter.get_counts()}

@@ -3,6 +3,7 @@
 Call `silence` before the first of them is imported.
 """
 
+import logging as python_logging
 import os
 import warnings
 
@@ -15,6 +16,8 @@ def silence():
   os.environ.setdefault('MUJOCO_GL', 'disable')
   logging.set_verbosity(logging.WARNING)
   logging.set_stderrthreshold(logging.WARNING)
+  # Its Python side warns of loops in the vectorised Jacobian, which are measured.
+  python_logging.getLogger('tensorflow').setLevel(python_logging.ERROR)
   warnings.filterwarnings('ignore', category=DeprecationWarning)
   warnings.filterwarnings('ignore', category=UserWarning, module='tensorflow_addons')
   try:

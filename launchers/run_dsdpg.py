@@ -12,7 +12,7 @@ quiet.silence()
 
 from absl import app, flags
 
-from acme_dsdpg import command_line, run_directory
+from acme_dsdpg import command_line, environments, run_directory
 from acme_dsdpg import config as config_lib
 
 _WORKDIR = flags.DEFINE_string(
@@ -39,14 +39,17 @@ def main():
   print(
     f'{config.agent} on {config.env}-{config.task}, run directory {workdir}', flush=True
   )
+  factory = environments.SuiteFactory(config.env, config.task)
   if _DISTRIBUTED.value:
     from acme_dsdpg import distributed  # pylint: disable=import-outside-toplevel
 
-    sys.exit(distributed.launch(config, workdir))
-  from acme_dsdpg import environments, experiment  # pylint: disable=import-outside-toplevel
+    status = distributed.launch(config, workdir, factory)
+    if status:
+      sys.exit(status)
+  else:
+    from acme_dsdpg import experiment  # pylint: disable=import-outside-toplevel
 
-  factory = environments.SuiteFactory(config.env, config.task)
-  experiment.run_experiment(config, workdir, factory)
+    experiment.run_experiment(config, workdir, factory)
   print(f'done: {workdir}')
 
 

@@ -150,7 +150,7 @@ def sobolev_target(
     s, a = _split(x, observation, wrt)
     reward, next_observation = model(s, a)
     next_action = policy(next_observation)
-    return tf.concat([reward[:, tf.newaxis], next_observation, next_action], -1)
+    return tf.concat([tf.expand_dims(reward, -1), next_observation, next_action], -1)
 
   x = action if wrt == 'action' else tf.concat([observation, action], -1)
   value, jacobian = value_and_jacobian(outcome, x)
@@ -237,20 +237,19 @@ def value_and_jacobian(
     value [B, Y] and jacobian [B, X, Y], `jacobian[b, i, j] = dy_j/dx_i`.
   """
   with tf.GradientTape(watch_accessed_variables=False) as tape:
-    tape.watch(x)
-    value = function(x)
-  if value.shape[-1] < x.shape[-1]:  # Reverse: fewer cotangents than tangents.
-    return value, tf.linalg.matrix_transpose(tape.batch_jacobian(value, x))
-
-  def push(tangent: tf.Tensor) -> tf.Tensor:
-    with tf.autodiff.ForwardAccumulator(x, tf.broadcast_to(tangent, x.shape)) as acc:
-      y = function(x)
-    return acc.jvp(y, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-
-  # The primal does not depend on the mapped tangent, so it is computed once.
-  jacobian = tf.vectorized_map(push, tf.eye(x.shape[-1], dtype=x.dtype))
-  jacobian = tf.ensure_shape(jacobian, [x.shape[-1], *value.shape])
-  return value, tf.transpose(jacobian, [1, 0, 2])
+    with tf.GradientTape(watch_accessed_variables=False) as inner:
+      inner.watch(x)
+      value = function(x)
+    if value.shape[-1] >= x.shape[-1]:
+      # Forward: the gradient is linear in its cotangent, and its Jacobian there
+      # pushes X tangents through one shared primal.
+      cotangent = tf.zeros_like(value)
+      tape.watch(cotangent)
+      gradient = inner.gradient(value, x, output_gradients=cotangent)
+  if value.shape[-1] >= x.shape[-1]:
+    return value, tape.batch_jacobian(gradient, cotangent)
+  # Reverse: Y cotangents are fewer.
+  return value, tf.linalg.matrix_transpose(inner.batch_jacobian(value, x))
 
 
 def _split(x: tf.Tensor, observation: tf.Tensor, wrt: str):
@@ -258,7 +257,7 @@ def _split(x: tf.Tensor, observation: tf.Tensor, wrt: str):
   if wrt == 'action':
     return observation, x
   state_size = observation.shape[-1]
-  return x[..., :state_size], x[..., state_size:]
+  return tf.split(x, [state_size, x.shape[-1] - state_size], axis=-1)
 
 
 def _flatten(noise: tf.Tensor) -> tf.Tensor:

@@ -56,7 +56,9 @@ class WorldModel(tf.keras.Model):
   ) -> Tuple[tf.Tensor, tf.Tensor]:
     """The mean of p_psi(s+, R | eps; s, a): reward [N], next observation [N, S]."""
     output = self._decoder(tf.concat([observation, action, latent], axis=-1))
-    return output[:, 0], observation + output[:, 1:]
+    # Not slices: their tangents would be pushed forward one after the other.
+    reward, delta = tf.split(output, [1, self.latent_size - 1], axis=-1)
+    return tf.squeeze(reward, axis=-1), observation + delta
 
   def prior(self) -> tfd.Distribution:
     """N(0, I) over the latent."""

@@ -1,0 +1,253 @@
+"""What the processes of a distributed run do: learner, actor, evaluator, replay.
+
+The program they are wired to is in `distributed.py`.
+"""
+
+from concurrent import futures
+import contextlib
+import dataclasses
+import os
+import signal
+import threading
+import time
+from typing import Any, Callable, Iterator, List, Mapping, Sequence
+
+import acme
+from acme import core, specs
+from acme.tf import variable_utils
+from acme.utils import counting, loggers
+import courier
+import launchpad as lp
+import numpy as np
+import reverb
+
+from acme_dsdpg import builder as builder_lib
+from acme_dsdpg import config as config_lib
+from acme_dsdpg import environments, experiment, logging
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """What every node is told; picklable."""
+
+  config: config_lib.ExperimentConfig
+  workdir: str
+  environment_factory: environments.EnvironmentFactory
+  environment_spec: specs.EnvironmentSpec
+
+  def set_up(self, seed_offset: int = 0) -> builder_lib.DSDPGBuilder:
+    """Sets TensorFlow up and returns the builder; once a process."""
+    seed = self.config.seed + seed_offset
+    experiment.set_up_tensorflow(dataclasses.replace(self.config, seed=seed))
+    return builder_lib.DSDPGBuilder(self.config.dsdpg)
+
+
+def make_replay_tables(run: Run) -> List[reverb.Table]:
+  """The tables that the replay node serves."""
+  return run.set_up().make_replay_tables(run.environment_spec)
+
+
+def run_actor(
+  run: Run,
+  index: int,
+  replay: reverb.Client,
+  learner: courier.Client,
+  evaluator: courier.Client,
+  counter: courier.Client,
+):
+  """Acts until all actors together have taken `num_steps`."""
+  builder = run.set_up(index)
+  spec, seed = run.environment_spec, run.config.seed + index
+  policy = builder.make_networks(spec, seed).make_acting_policy()
+  actor = builder.make_actor(
+    builder.make_behavior_policy(spec, policy),
+    policy,
+    builder.make_adder(replay),
+    learner,
+  )
+  loop = acme.EnvironmentLoop(
+    run.environment_factory(seed),
+    actor,
+    counting.Counter(counter, 'actor', time_delta=0.0),
+    loggers.NoOpLogger(),
+  )
+  logger = logging.make_logger(run.workdir, f'actor_{index}')
+  evaluator.wait_until_ready()
+  while experiment.counts(counter)['actor_steps'] < run.config.num_steps:
+    row = loop.run_episode()
+    row.update(experiment.counts(counter))
+    logger.write(row)
+  logger.close()
+  lp.wait_for_stop()
+
+
+class _Finishable:
+  """A node whose `run` works until another one calls `finish`, which waits for it."""
+
+  def __init__(self):
+    self._finishing = threading.Event()
+    self._finished = threading.Event()
+
+  def finish(self):
+    """Asks `run` to come to its end and returns once it has."""
+    self._finishing.set()
+    self._finished.wait()
+
+
+class LearnerNode(_Finishable):
+  """Learns until told to finish; saves in between and when the program is stopped.
+
+  The counter is saved and restored with the learner, in the format of the single
+  process: either kind of run goes on with the other's checkpoint.
+  """
+
+  def __init__(self, run: Run, replay: reverb.Client, counter: courier.Client):
+    super().__init__()
+    self._stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: self._stop.set())
+    self._run = run
+    builder = run.set_up()
+    networks = builder.make_networks(run.environment_spec, run.config.seed)
+    self._policy = networks.make_acting_policy()
+    self._logger = logging.make_logger(run.workdir, 'learner', 'learner_steps')
+    self._learner = builder.make_learner(
+      run.environment_spec,
+      networks,
+      _UntilOver(builder.make_dataset_iterator(replay), self._over),
+      run.config.seed,
+      counting.Counter(counter, 'learner', time_delta=0.0),
+      self._logger,
+      run.config.log_every,
+    )
+    self._checkpointer = experiment.make_checkpointer(
+      run.config,
+      run.workdir,
+      {**self._learner.state, 'counter': _RemoteCounter(counter)},
+    )
+
+  def get_variables(self, names: Sequence[str]) -> List[List[np.ndarray]]:
+    """The learner's. Nodes that act or evaluate start by this call, which is answered
+    only once the checkpoint is restored.
+    """
+    return self._learner.get_variables(names)
+
+  def run(self):
+    """Learns, then waits for SIGTERM to save."""
+    with contextlib.suppress(StopIteration):
+      while not self._over():
+        self._learner.step()
+        self._save()
+    self._finished.set()
+    self._stop.wait()
+    self._save(force=True)
+    self._logger.close()
+    os._exit(0)  # The thread that reads from replay cannot be joined.
+
+  def _over(self) -> bool:
+    return self._stop.is_set() or self._finishing.is_set()
+
+  def _save(self, force: bool = False):
+    if self._checkpointer.save(force):
+      experiment.save_policy(
+        self._policy,
+        self._run.environment_spec,
+        os.path.join(self._run.workdir, 'policy'),
+      )
+
+
+class _UntilOver:
+  """An iterator's elements until `over()`, even while it waits for the next one.
+
+  A read from replay blocks for as long as the rate limiter likes, and no signal
+  reaches the thread that does it.
+  """
+
+  def __init__(self, iterator: Iterator[Any], over: Callable[[], bool]):
+    self._iterator = iterator
+    self._over = over
+    self._executor = futures.ThreadPoolExecutor(max_workers=1)
+
+  def __next__(self) -> Any:
+    future = self._executor.submit(next, self._iterator)
+    while not self._over():
+      with contextlib.suppress(futures.TimeoutError):
+        return future.result(timeout=0.2)
+    raise StopIteration
+
+
+class _RemoteCounter(core.Saveable):
+  """The counter node as part of a checkpoint."""
+
+  def __init__(self, counter: courier.Client):
+    self._counter = counter
+
+  def save(self) -> Mapping[str, Any]:
+    return self._counter.save()
+
+  def restore(self, state: Mapping[str, Any]):
+    self._counter.restore(state)
+
+
+class EvaluatorNode(_Finishable):
+  """Evaluates before the first step, each `eval_every` steps, and when told to finish.
+
+  A whole block of episodes runs with the weights pulled before it, and its row is
+  tagged with the counts at that time. Also counts the seconds.
+  """
+
+  def __init__(self, run: Run, learner: courier.Client, counter: courier.Client):
+    super().__init__()
+    self._config = run.config
+    builder = run.set_up()
+    policy = builder.make_networks(
+      run.environment_spec, run.config.seed
+    ).make_acting_policy()
+    self._client = variable_utils.VariableClient(learner, {'policy': policy.variables})
+    self._evaluator = experiment.Evaluator(
+      run.environment_factory(run.config.seed + experiment.EVALUATION_SEED),
+      builder.make_actor(policy, policy),
+      run.config.eval_episodes,
+    )
+    self._logger = logging.make_logger(run.workdir, 'evaluator')
+    self._counter = counter
+    self._client.update_and_wait()
+    self._time = time.time()
+    self._start = self._count()
+
+  def wait_until_ready(self):
+    """Answered once the first weights are here: actors wait for it to act."""
+
+  def run(self):
+    """Evaluates when due, then waits for the end of the program."""
+    last = self._start
+    if not last['actor_steps']:
+      self._evaluate(last)
+    while not self._finishing.wait(timeout=1.0):
+      counts = self._count()
+      if self._due(counts['actor_steps'], last['actor_steps']):
+        last = self._pull_and_evaluate()
+    keys = ('actor_steps', 'learner_steps')
+    if any(self._count()[key] != last[key] for key in keys):
+      self._pull_and_evaluate()
+    self._logger.close()
+    self._finished.set()
+    lp.wait_for_stop()
+
+  def _due(self, steps: int, last: int) -> bool:
+    # The last block is left to the time when the learner has finished.
+    every = self._config.eval_every
+    return steps // every > last // every and steps < self._config.num_steps
+
+  def _pull_and_evaluate(self) -> Mapping[str, Any]:
+    self._client.update_and_wait()
+    counts = self._count()
+    self._evaluate(counts)
+    return counts
+
+  def _evaluate(self, counts: Mapping[str, Any]):
+    self._logger.write({**self._evaluator.run(), **counts})
+
+  def _count(self) -> Mapping[str, Any]:
+    before, self._time = self._time, time.time()
+    self._counter.increment(train_seconds=self._time - before)
+    return experiment.counts(self._counter)
