@@ -26,17 +26,20 @@ setuptools.setup(
     'dm-launchpad==0.5.0',
     'dm-reverb==0.7.3',
     'dm-sonnet>=2.0,<2.1',
+    'etils>=1.0,<1.14',  # Of mujoco; later ones need Python 3.11.
     'gym>=0.25,<0.27',  # Imported by acme.wrappers.
     'jax>=0.4.13,<0.4.31',  # Imported by acme.adders.
     'jaxlib>=0.4.13,<0.4.31',
     'matplotlib>=3.5',
     'mujoco>=3.1',
     'numpy>=1.22,<1.24',
+    'psutil>=5.9',
     'protobuf>=3.19,<3.20',
     'tensorflow>=2.8,<2.9',
     'tensorflow-addons>=0.16,<0.18',
     'tensorflow-probability>=0.16,<0.17',
     'tqdm>=4.60',
+    'setuptools<81',  # Of tensorboard, which imports pkg_resources.
     'trfl>=1.2',
   ],
   extras_require={'test': ['pytest>=7', 'ruff>=0.4', 'scipy>=1.9']},

@@ -162,8 +162,7 @@ class DSDPGLearner(acme.Learner):
     return metrics
 
   def _prepare(self, transition: types.Transition) -> Batch:
-    if self._config.normalize_observations:
-      self._networks.normalizer.update(transition.observation)
+    self._networks.normalizer.update(transition.observation)
     return Batch(
       observation=self._networks.normalizer(transition.observation),
       action=transition.action,

@@ -71,7 +71,9 @@ def make_networks(
   # from the same policy.
   policy_seed, critic_seed, model_seed = (next(stream) for _ in range(3))
   networks = DSDPGNetworks(
-    normalizer=Normalizer(observation_size, dtype=dtype, name='normalizer'),
+    normalizer=Normalizer(
+      observation_size, config.normalize_observations, dtype=dtype, name='normalizer'
+    ),
     policy=Policy(spec.actions, seed=policy_seed, name='policy', **mlp),
     critic=Critic(seed=critic_seed, name='critic', **mlp),
     world_model=WorldModel(

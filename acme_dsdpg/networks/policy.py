@@ -15,13 +15,13 @@ _MAX_DEVIATION = 10.0
 class Normalizer(tf.keras.layers.Layer):
   """Standardises observations by a running mean and deviation.
 
-  Until `update` is called for the first time it changes nothing. Its statistics
-  are weights, so they travel with the policy's to actors, checkpoints and the
-  SavedModel.
+  Its statistics are weights, so they travel with the policy's to actors,
+  checkpoints and the SavedModel. Disabled, it is the identity.
   """
 
-  def __init__(self, size: int, **kwargs):
+  def __init__(self, size: int, enabled: bool = True, **kwargs):
     super().__init__(trainable=False, **kwargs)
+    self._enabled = enabled
     zeros = lambda name: self.add_weight(name, [size], initializer='zeros')
     self.count = self.add_weight('count', [], initializer='zeros')
     self.mean = zeros('mean')
@@ -29,11 +29,15 @@ class Normalizer(tf.keras.layers.Layer):
 
   def call(self, observation):
     """[..., S] -> [..., S]."""
+    if not self._enabled:
+      return observation
     x = (observation - self.mean) * tf.math.rsqrt(self.variance + 1e-6)
     return tf.clip_by_value(x, -_MAX_DEVIATION, _MAX_DEVIATION)
 
   def update(self, observation: tf.Tensor):
     """Merges the statistics of a batch, [B, S] (Chan et al., 1979)."""
+    if not self._enabled:
+      return
     batch = tf.cast(observation.shape[0], self.count.dtype)
     mean = tf.reduce_mean(observation, axis=0)
     variance = tf.math.reduce_variance(observation, axis=0)

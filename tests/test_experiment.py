@@ -1,0 +1,157 @@
+"""A run in one process: real simulation, real Reverb, checkpoints, resumption."""
+
+import csv
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from acme_dsdpg import config as config_lib
+from acme_dsdpg import run_directory
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+SMALL = (
+  '--env=pendulum',
+  '--hidden_sizes=16,16',
+  '--world_model_hidden_sizes=16,16,16',
+  '--num_samples=3',
+  '--noise_dim=2',
+  '--batch_size=8',
+  '--min_replay_size=200',
+  '--eval_every=1000',
+  '--eval_episodes=1',
+  '--log_every=50',
+  '--num_threads=1',
+)
+
+
+def command(*args):
+  return [sys.executable, str(ROOT / 'launchers' / 'run_dsdpg.py'), *args]
+
+
+def launch(*args, cwd=None):
+  return subprocess.run(
+    command(*args), capture_output=True, text=True, cwd=cwd, timeout=300, check=False
+  )
+
+
+def rows(workdir, label):
+  with open(pathlib.Path(workdir) / 'logs' / f'{label}.csv', encoding='utf-8') as file:
+    return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope='module', name='finished')
+def finished_run(tmp_path_factory):
+  """A short run of the project's own agent, and what it printed."""
+  workdir = tmp_path_factory.mktemp('run') / 'w'
+  result = launch(*SMALL, f'--workdir={workdir}', '--num_steps=2000')
+  assert result.returncode == 0, result.stderr
+  return workdir, result
+
+
+def test_run_writes_everything_below_its_directory(finished):
+  workdir, _ = finished
+  config = run_directory.load(str(workdir))
+  assert (config.env, config.task, config.agent) == (
+    'pendulum',
+    'swingup',
+    config_lib.DEFAULT_AGENT,
+  )
+  evaluations = rows(workdir, 'evaluator')
+  assert [int(r['actor_steps']) for r in evaluations] == [0, 1000, 2000]
+  assert int(evaluations[-1]['learner_steps']) == 1800  # 8 / 8 a step after 200.
+  learner = rows(workdir, 'learner')
+  assert [int(r['learner_steps']) for r in learner] == list(range(50, 1801, 50))
+  assert all(np.isfinite(float(v)) for row in learner for v in row.values())
+  assert len(rows(workdir, 'actor')) == 2
+  assert list(workdir.glob('tensorboard/*tfevents*'))
+  assert list(workdir.glob('checkpoints/learner/ckpt-*'))
+
+
+def test_run_prints_what_a_person_needs_and_nothing_else(finished):
+  workdir, result = finished
+  out = result.stdout
+  assert str(workdir) in out
+  assert 'evaluation at step 2000' in out
+  assert 'step 1000/2000' in out
+  noise = [line for line in result.stderr.splitlines() if 'reverb/cc' not in line]
+  assert not noise
+
+
+def test_policy_is_a_saved_model_that_acts_alone(finished):
+  workdir, _ = finished
+  program = (
+    'import numpy as np, tensorflow as tf\n'
+    f'policy = tf.saved_model.load({str(workdir / "policy")!r})\n'
+    'print(policy(np.ones((5, 3), np.float32)).shape)\n'
+  )
+  result = subprocess.run(
+    [sys.executable, '-c', program], capture_output=True, text=True, check=True
+  )
+  assert result.stdout.strip() == '(5, 1)'
+
+
+def test_same_command_resumes_and_fresh_starts_anew(finished):
+  workdir, _ = finished
+  longer = launch(*SMALL, f'--workdir={workdir}', '--num_steps=3000')
+  assert longer.returncode == 0, longer.stderr
+  assert 'resuming at step 2000' in longer.stdout
+  evaluations = rows(workdir, 'evaluator')
+  assert [int(r['actor_steps']) for r in evaluations] == [0, 1000, 2000, 3000]
+  assert int(evaluations[-1]['learner_steps']) == 1800 + 800  # Fills replay first.
+  other = launch(*SMALL, f'--workdir={workdir}', '--sigma=0.1')
+  assert other.returncode != 0
+  assert 'sigma was 0.3, is 0.1' in other.stderr
+  assert 'Traceback' not in other.stderr
+  assert len(rows(workdir, 'evaluator')) == 4  # Nothing lost.
+  anew = launch(*SMALL, f'--workdir={workdir}', '--num_steps=1000', '--fresh')
+  assert anew.returncode == 0, anew.stderr
+  assert [int(r['actor_steps']) for r in rows(workdir, 'evaluator')] == [0, 1000]
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_interruption_saves_and_exits(tmp_path, number):
+  workdir = tmp_path / 'w'
+  args = [*SMALL, '--agent=ddpg', f'--workdir={workdir}', '--num_steps=1000000']
+  with subprocess.Popen(command(*args), stdout=subprocess.PIPE, text=True) as run:
+    while 'step 1000/' not in run.stdout.readline():
+      assert run.poll() is None
+    run.send_signal(number)
+    rest = run.stdout.read()
+    assert run.wait(60) == 130
+  assert 'interrupted' in rest
+  again = launch(*args[:-1], '--num_steps=2000')
+  assert 'resuming at step' in again.stdout, again.stderr
+
+
+@pytest.mark.parametrize(
+  ('args', 'texts'),
+  [
+    (['--env=walke'], ['walke', 'Did you mean walker']),
+    (['--env=walker', '--task=fly'], ['fly', 'stand, walk, run']),
+    (['--agent=dspdg'], ['dspdg', 'ddpg_mmd']),
+    (['--num_smaples=3'], ['num_smaples', 'num_samples']),
+    (['--num_samples=many'], ['num_samples', 'many']),
+    (['--num_samples=-3'], ['num_samples=-3', 'greater than 0']),
+    (['--hidden_sizes=256,x'], ['hidden_sizes', '256,x', 'ints']),
+    (['--agent=dsdpg', '--targets=observed'], ['targets', 'reconstructed']),
+    (['--sigma=nan'], ['sigma', 'finite']),
+    (['walker'], ['walker', '--']),
+    (['--workdir=setup.py'], ['setup.py', 'not a directory']),
+    (['--workdir=tests'], ['tests', 'not a run directory']),
+  ],
+)
+def test_bad_input_is_one_clear_sentence_at_once(args, texts):
+  start = time.time()
+  result = launch(*args, cwd=ROOT)
+  assert result.returncode != 0
+  for text in texts:
+    assert text in result.stderr
+  assert 'Traceback' not in result.stderr
+  assert not os.path.exists(ROOT / 'runs' / 'walker-walk' / 'dspdg-seed0')
+  assert time.time() - start < 20  # TensorFlow's import alone takes longer here.
