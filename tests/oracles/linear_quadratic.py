@@ -72,7 +72,7 @@ class LinearQuadratic:
     cost = np.zeros([S + A + 1] * 2)
     cost[:S, :S], cost[S : S + A, S : S + A] = self.W, self.R
     H = np.zeros_like(cost)
-    for _ in range(1000):
+    for _ in range(200):
       P = L.T @ H @ L
       H = -cost + self.discount * (F.T @ P @ F + G.T @ (np.diag(P)[:S, None] * G))
     return H
@@ -89,7 +89,7 @@ class LinearQuadratic:
     return gradient[..., :S], gradient[..., S : S + A]
 
   def simulate(
-    self, s: np.ndarray, a: np.ndarray, num_samples: int, seed: int, horizon: int = 50
+    self, s: np.ndarray, a: np.ndarray, num_samples: int, seed: int, horizon: int = 40
   ) -> Samples:
     """Rolls out s [G, S], a [G, A] and carries the tangents along by hand.
 
