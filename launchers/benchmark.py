@@ -17,8 +17,7 @@ from acme_dsdpg import quiet
 
 quiet.silence()
 
-from absl import app
-from absl import flags
+from absl import app, flags
 import acme
 from acme import specs
 from acme.agents.tf.d4pg import agent as d4pg_agent

@@ -1,0 +1,111 @@
+"""Learning curves of runs: `python launchers/plot.py RUN... --output=curves`.
+
+A RUN is a run directory, or a directory with run directories somewhere below. One
+panel a task; runs of one agent are a mean and a band of one deviation over seeds;
+published curves (results/references) are dashed.
+"""
+
+import collections
+import csv
+import pathlib
+import sys
+
+from acme_dsdpg import quiet
+
+quiet.silence()
+
+from absl import app, flags
+import matplotlib
+
+matplotlib.use('Agg')
+import matplotlib.pyplot as plt
+import numpy as np
+
+from acme_dsdpg import config as config_lib
+from acme_dsdpg import run_directory
+
+_OUTPUT = flags.DEFINE_string('output', 'curves', 'Files to write: .png and .pdf.')
+_REFERENCES = flags.DEFINE_list('references', ['ddpg'], 'Published agents to show.')
+_REFERENCE_FILE = (
+  pathlib.Path(__file__).resolve().parents[1] / 'results/references/reference_returns.csv'
+)
+
+
+def read_runs(paths):
+  """{task: {agent: [(steps, returns) of each seed]}} of the runs below `paths`."""
+  runs = collections.defaultdict(lambda: collections.defaultdict(list))
+  for path in paths:
+    found = sorted(pathlib.Path(path).rglob('logs/evaluator.csv'))
+    if not found:
+      raise config_lib.ConfigError(f'{path!r} has no run with logs/evaluator.csv.')
+    for file in found:
+      config = run_directory.load(str(file.parents[1]))
+      with open(file, encoding='utf-8') as f:
+        rows = [
+          (int(r['actor_steps']), float(r['episode_return'])) for r in csv.DictReader(f)
+        ]
+      runs[f'{config.env}-{config.task}'][config.agent].append(np.array(rows).T)
+  return runs
+
+
+def read_reference(task, agent):
+  """Published (steps, mean, deviation) of a task, or None."""
+  with open(_REFERENCE_FILE, encoding='utf-8') as f:
+    rows = [
+      [float(r[k]) for k in ('env_steps', 'mean_return', 'std_over_seeds')]
+      for r in csv.DictReader(f)
+      if r['task'] == task.replace('-', '_') and r['agent'] == agent
+    ]
+  return np.array(sorted(rows)).T if rows else None
+
+
+def plot(runs, references):
+  """The figure."""
+  agents = sorted({agent for curves in runs.values() for agent in curves})
+  colours = {a: f'C{i}' for i, a in enumerate(agents)}
+  figure, axes = plt.subplots(
+    1, len(runs), figsize=(5 * len(runs), 3.8), squeeze=False, layout='constrained'
+  )
+  for axis, (task, curves) in zip(axes[0], sorted(runs.items())):
+    for agent, seeds in sorted(curves.items()):
+      # Seeds evaluate at the same steps; one still running is shorter.
+      length = min(len(steps) for steps, _ in seeds)
+      steps = seeds[0][0][:length]
+      returns = np.stack([r[:length] for _, r in seeds])
+      label = f'{agent} ({len(seeds)} seed{"s" * (len(seeds) > 1)})'
+      axis.plot(steps, returns.mean(0), color=colours[agent], label=label)
+      if len(seeds) > 1:
+        low, high = returns.mean(0) - returns.std(0), returns.mean(0) + returns.std(0)
+        axis.fill_between(steps, low, high, color=colours[agent], alpha=0.2, lw=0)
+    last = max(steps[-1] for seeds in curves.values() for steps, _ in seeds)
+    for name in references:
+      published = read_reference(task, name)
+      if published is not None:
+        published = published[:, published[0] <= last]
+        axis.errorbar(
+          published[0], published[1], published[2], color='0.4', ls='--', capsize=3,
+          label=f'{name}, published (10 seeds)',
+        )  # fmt: skip
+    axis.set(title=task, xlabel='environment steps', ylabel='evaluation return')
+    axis.set_ylim(0)
+    axis.legend(fontsize=8)
+    axis.grid(alpha=0.3)
+  return figure
+
+
+def main():
+  """Flags in, two files out."""
+  paths = app.parse_flags_with_usage(sys.argv)[1:]
+  try:
+    if not paths:
+      raise config_lib.ConfigError('Name at least one run directory.')
+    figure = plot(read_runs(paths), _REFERENCES.value)
+  except config_lib.ConfigError as e:
+    sys.exit(str(e))
+  for suffix in ('png', 'pdf'):
+    figure.savefig(f'{_OUTPUT.value}.{suffix}', dpi=150)
+    print(f'{_OUTPUT.value}.{suffix}')
+
+
+if __name__ == '__main__':
+  main()
