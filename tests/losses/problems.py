@@ -96,15 +96,19 @@ class Target(NamedTuple):
   gradients: list  # In every weight and input.
 
 
-@functools.lru_cache(maxsize=None)
-def shared(problem_class, seed=0):
+@functools.cache
+def shared(problem_class):
   """One instance for all tests: they leave it as it was."""
-  return problem_class(seed=seed)
+  return problem_class()
 
 
-@functools.lru_cache(maxsize=None)
 def target(problem_class, wrt, anchored, plain=False):
   """Of `Inputs()`, once for all tests: forward mode is slow to trace."""
+  return _target(problem_class, wrt, anchored, plain)
+
+
+@functools.cache
+def _target(problem_class, wrt, anchored, plain):
   problem, inputs = shared(problem_class), Inputs()
   sources = [*getattr(problem, 'variables', []), *vars(inputs).values()]
   with tf.GradientTape() as tape:

