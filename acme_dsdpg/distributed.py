@@ -39,8 +39,8 @@ from launchpad.nodes.python import local_multi_processing
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import environments
 
-# Seconds a group of processes is given to stop: the learner finishes a step and saves.
-_GRACE = 60.0
+# Seconds that the learner is given to finish a step and save, even on a busy machine.
+_GRACE = 120.0
 
 Processes = Mapping[str, subprocess.Popen]
 
@@ -149,8 +149,8 @@ def _die(kind, value, trace):
   """Ends the process: a regular exit may wait forever for calls to dead processes."""
   traceback.print_exception(kind, value, trace)
   # The launcher quotes the last line.
-  message = traceback.format_exception_only(kind, value)[-1].splitlines()[0]
-  print(message, file=sys.stderr, flush=True)
+  message = ' '.join(traceback.format_exception_only(kind, value)[-1].split())
+  print(message[:500], file=sys.stderr, flush=True)
   os._exit(1)
 
 
@@ -220,13 +220,15 @@ def _stop(processes: Processes):
   """Stops what runs: actors, so that nothing is counted after the learner has saved;
   then the learner, while the counter still answers; then the others.
   """
+  # The learner cannot save without the counter.
+  grace = _GRACE if processes['counter/0'].poll() is None else 0.0
   try:
     for group in ('actor/', 'learner/', ''):
       members = [p for name, p in processes.items() if name.startswith(group)]
       for process in members:
         process.terminate()
       for process in members:
-        process.wait(timeout=_GRACE)
+        process.wait(timeout=grace)
   except (subprocess.TimeoutExpired, KeyboardInterrupt):
     print('killing what has not stopped', file=sys.stderr, flush=True)
   finally:

@@ -58,6 +58,7 @@ def run_actor(
   """Acts until all actors together have taken `num_steps`."""
   builder = run.set_up(index)
   spec, seed = run.environment_spec, run.config.seed + index
+  environment = run.environment_factory(seed)
   policy = builder.make_networks(spec, seed).make_acting_policy()
   actor = builder.make_actor(
     builder.make_behavior_policy(spec, policy),
@@ -66,7 +67,7 @@ def run_actor(
     learner,
   )
   loop = acme.EnvironmentLoop(
-    run.environment_factory(seed),
+    environment,
     actor,
     counting.Counter(counter, 'actor', time_delta=0.0),
     loggers.NoOpLogger(),
