@@ -7,16 +7,14 @@ from typing import Iterator, List, Optional
 
 from acme import adders, core, datasets, specs
 from acme.adders import reverb as reverb_adders
-from acme.agents.tf import actors
 from acme.tf import networks as acme_networks
 from acme.tf import variable_utils
 from acme.utils import counting, loggers
 import reverb
 import sonnet as snt
-import tensorflow as tf
 
+from acme_dsdpg import acting, learning
 from acme_dsdpg import config as config_lib
-from acme_dsdpg import learning
 from acme_dsdpg import networks as networks_lib
 
 
@@ -98,7 +96,7 @@ class DSDPGBuilder:
   def make_behavior_policy(
     self,
     environment_spec: specs.EnvironmentSpec,
-    policy: tf.keras.Model,
+    policy: networks_lib.ActingPolicy,
     evaluation: bool = False,
   ) -> snt.Module:
     """The acting policy; with Gaussian exploration noise unless evaluating."""
@@ -115,7 +113,7 @@ class DSDPGBuilder:
   def make_actor(
     self,
     behavior_policy: snt.Module,
-    policy: tf.keras.Model,
+    policy: networks_lib.ActingPolicy,
     adder: Optional[adders.Adder] = None,
     variable_source: Optional[core.VariableSource] = None,
   ) -> core.Actor:
@@ -135,7 +133,9 @@ class DSDPGBuilder:
         update_period=self._config.variable_update_period,
       )
       client.update_and_wait()
-    return actors.FeedForwardActor(behavior_policy, adder, client)
+    return acting.FeedForwardActor(
+      behavior_policy, policy.observation_size, adder, client
+    )
 
   def make_learner(
     self,

@@ -94,6 +94,7 @@ class ActingPolicy(tf.keras.Model):
     super().__init__(**kwargs)
     self._normalizer = normalizer
     self._policy = policy
+    self.observation_size = normalizer.mean.shape[0]
 
   def call(self, observation):
     return self._policy(self._normalizer(observation))
