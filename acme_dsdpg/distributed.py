@@ -22,13 +22,14 @@ import functools
 import glob
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 import traceback
-from typing import Any, Callable, Dict, Iterator, Mapping, Optional
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional
 
 from acme import specs
 from acme.utils import counting
@@ -39,6 +40,7 @@ from launchpad.nodes.python import local_multi_processing
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import environments
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Seconds that the learner is given to finish a step and save, even on a busy machine.
 _GRACE = 120.0
 
@@ -105,24 +107,22 @@ def launch(
   """
   workdir = os.path.abspath(workdir)
   progress = _Progress(config, workdir)
-  interrupted = False
-  # TensorFlow, Reverb and Launchpad all leave files in the temporary directory.
-  with tempfile.TemporaryDirectory(dir=workdir, prefix='tmp') as temporary:
-    processes = _start(make_program(config, workdir, environment_factory), temporary)
+  with _interrupts() as interrupts, _temporary_directory(workdir):
+    program = make_program(config, workdir, environment_factory)
+    processes = _start(program, workdir, interrupts)
     try:
-      failure = _watch(processes, workdir, progress)
-    except KeyboardInterrupt:
-      failure, interrupted = None, True
-      progress.line('interrupted: saving; the same command goes on from here')
+      failure = _watch(processes, workdir, progress, interrupts)
+      if interrupts:
+        progress.line('interrupted: saving; the same command goes on from here')
     finally:
-      _stop(processes)
-    if not failure and processes['learner/0'].returncode:
-      failure = _cause('learner/0', processes['learner/0'].returncode, workdir)
-    progress.show()
-    progress.close()
+      _stop(processes, interrupts)
+  if not failure and processes['learner/0'].returncode:
+    failure = _cause('learner/0', processes['learner/0'].returncode, workdir)
+  progress.show()
+  progress.close()
   if failure:
     print(f'failed: {failure}', file=sys.stderr, flush=True)
-  return 130 if interrupted else int(bool(failure))
+  return 130 if interrupts else int(bool(failure))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,11 +162,40 @@ def _stopper(num_steps: int, counter: Any, learner: Any, evaluator: Any):
   evaluator.finish()
 
 
-def _start(program: lp.Program, temporary: str) -> Processes:
-  """Starts the processes; from then on SIGTERM raises KeyboardInterrupt too."""
-  workdir = os.path.dirname(temporary)
+@contextlib.contextmanager
+def _interrupts() -> Iterator[List[int]]:
+  """Within it SIGINT and SIGTERM are only noted down, in the list it gives."""
+  interrupts = []
+  previous = {signum: _note(signum, interrupts) for signum in _SIGNALS}
+  try:
+    yield interrupts
+  finally:
+    for signum, handler in previous.items():
+      signal.signal(signum, handler)
+
+
+def _note(signum: int, interrupts: List[int]) -> Any:
+  return signal.signal(signum, lambda signum, _: interrupts.append(signum))
+
+
+@contextlib.contextmanager
+def _temporary_directory(workdir: str) -> Iterator[None]:
+  """Where TensorFlow, Reverb and Launchpad leave files, this process's included."""
+  path = os.path.join(workdir, 'tmp')
+  shutil.rmtree(path, ignore_errors=True)  # Of a launcher that was killed.
+  os.mkdir(path)
+  tempfile.tempdir = path
+  try:
+    yield
+  finally:
+    tempfile.tempdir = None
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def _start(program: lp.Program, workdir: str, interrupts: List[int]) -> Processes:
+  """Starts the processes."""
   env = {
-    'TMPDIR': temporary,
+    'TMPDIR': tempfile.gettempdir(),
     # Nodes import TensorFlow within absl's app.run, where it would start in graph mode.
     'TF2_BEHAVIOR': '1',
   }
@@ -177,22 +206,22 @@ def _start(program: lp.Program, temporary: str) -> Processes:
   }
   # Its environment variable is read on import, which has long happened.
   output_to_files._LOGGING_DIR = _log_directory(workdir)
-  tempfile.tempdir = temporary
   with contextlib.redirect_stdout(io.StringIO()):  # A line for each file.
     manager = lp.launch(
       program, 'local_mp', local_resources=resources, terminal='output_to_files'
     )
-  tempfile.tempdir = None
   # Launchpad's own supervision does not tell which process failed.
   atexit.unregister(manager.wait)
-  for signum in (signal.SIGINT, signal.SIGTERM):
-    signal.signal(signum, signal.default_int_handler)
+  for signum in _SIGNALS:
+    _note(signum, interrupts)
   return {name: process for name, (process,) in manager._active_workers.items()}
 
 
-def _watch(processes: Processes, workdir: str, progress: '_Progress') -> Optional[str]:
-  """Waits for the end of the run; returns the cause of a failure."""
-  while True:
+def _watch(
+  processes: Processes, workdir: str, progress: '_Progress', interrupts: List[int]
+) -> Optional[str]:
+  """Waits for the end of the run or an interrupt; returns the cause of a failure."""
+  while not interrupts:
     ended = {k: p.returncode for k, p in processes.items() if p.poll() is not None}
     if ended == {'stopper/0': 0}:
       return None
@@ -202,6 +231,7 @@ def _watch(processes: Processes, workdir: str, progress: '_Progress') -> Optiona
       return '; '.join(_cause(name, ended[name], workdir) for name in names)
     progress.show()
     time.sleep(0.2)
+  return None
 
 
 def _cause(name: str, returncode: int, workdir: str) -> str:
@@ -216,23 +246,25 @@ def _cause(name: str, returncode: int, workdir: str) -> str:
   return f'{name} {what} (log: {path})'
 
 
-def _stop(processes: Processes):
+def _stop(processes: Processes, interrupts: List[int]):
   """Stops what runs: actors, so that nothing is counted after the learner has saved;
   then the learner, while the counter still answers; then the others.
+
+  A second interrupt, as time running out, kills.
   """
   # The learner cannot save without the counter.
   grace = _GRACE if processes['counter/0'].poll() is None else 0.0
-  try:
-    for group in ('actor/', 'learner/', ''):
-      members = [p for name, p in processes.items() if name.startswith(group)]
-      for process in members:
-        process.terminate()
-      for process in members:
-        process.wait(timeout=grace)
-  except (subprocess.TimeoutExpired, KeyboardInterrupt):
-    print('killing what has not stopped', file=sys.stderr, flush=True)
-  finally:
-    for process in processes.values():
+  num_interrupts = max(len(interrupts), 1)
+  for group in ('actor/', 'learner/', ''):
+    members = [p for name, p in processes.items() if name.startswith(group)]
+    for process in members:
+      process.terminate()
+    deadline = time.time() + grace
+    while any(p.poll() is None for p in members):
+      if time.time() > deadline or len(interrupts) > num_interrupts:
+        break
+      time.sleep(0.1)
+    for process in members:
       process.kill()
       process.wait()
 

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from acme_dsdpg import builder as builder_lib
 from acme_dsdpg import config as config_lib
-from acme_dsdpg import environments, logging
+from acme_dsdpg import environments, logging, quiet
 from acme_dsdpg import networks as networks_lib
 
 # Added to the seed of acting environments: evaluation starts elsewhere.
@@ -52,7 +52,8 @@ def run_experiment(
   counter = counting.Counter()
   child = lambda prefix: counting.Counter(counter, prefix, time_delta=0.0)
   # One thread acts and learns, and counts by itself.
-  server = reverb.Server(builder.make_replay_tables(environment_spec, limit_rate=False))
+  with quiet.native_stderr():
+    server = reverb.Server(builder.make_replay_tables(environment_spec, limit_rate=False))
   client = reverb.Client(f'localhost:{server.port}')
   learner = builder.make_learner(
     environment_spec,
@@ -128,7 +129,8 @@ def run_experiment(
       progress.close()
       for logger in (actor_logger, evaluator_logger):
         logger.close()
-      server.stop()
+      with quiet.native_stderr():
+        server.stop()
 
 
 class LearningActor(core.Actor):

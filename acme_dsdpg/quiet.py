@@ -3,8 +3,10 @@
 Call `silence` before the first of them is imported.
 """
 
+import contextlib
 import logging as python_logging
 import os
+import sys
 import warnings
 
 from absl import logging
@@ -26,3 +28,20 @@ def silence():
     notices.notices.clear()  # Acme imports Gym, which says that it is unmaintained.
   except ImportError:
     pass
+
+
+@contextlib.contextmanager
+def native_stderr():
+  """Drops what native code writes to stderr within; exceptions pass as ever.
+
+  For Reverb's server, which reports its start and stop there at any log level.
+  """
+  sys.stderr.flush()
+  saved = os.dup(2)
+  try:
+    with open(os.devnull, 'wb') as null:
+      os.dup2(null.fileno(), 2)
+    yield
+  finally:
+    os.dup2(saved, 2)
+    os.close(saved)
