@@ -116,8 +116,10 @@ def launch(
         progress.line('interrupted: saving; the same command goes on from here')
     finally:
       _stop(processes, interrupts)
-  if not failure and processes['learner/0'].returncode:
-    failure = _cause('learner/0', processes['learner/0'].returncode, workdir)
+  # Interrupted before the learner had anything to save, it died of SIGTERM.
+  status = processes['learner/0'].returncode
+  if not failure and status not in (0, -signal.SIGTERM):
+    failure = _cause('learner/0', status, workdir)
   progress.show()
   progress.close()
   if failure:
