@@ -23,6 +23,8 @@ SMALL = (
   '--noise_dim=2',
   '--batch_size=8',
   '--min_replay_size=200',
+  '--samples_per_insert=2',
+  '--nojit_compile',  # Compiling takes longer than all of these runs.
   '--eval_every=1000',
   '--eval_episodes=1',
   '--log_every=50',
@@ -64,9 +66,11 @@ def test_run_writes_everything_below_its_directory(finished):
   )
   evaluations = rows(workdir, 'evaluator')
   assert [int(r['actor_steps']) for r in evaluations] == [0, 1000, 2000]
-  assert int(evaluations[-1]['learner_steps']) == 1800  # 8 / 8 a step after 200.
+  assert (
+    int(evaluations[-1]['learner_steps']) == 450
+  )  # An update every 8 / 2 steps after 200.
   learner = rows(workdir, 'learner')
-  assert [int(r['learner_steps']) for r in learner] == list(range(50, 1801, 50))
+  assert [int(r['learner_steps']) for r in learner] == list(range(50, 451, 50))
   assert all(np.isfinite(float(v)) for row in learner for v in row.values())
   assert len(rows(workdir, 'actor')) == 2
   assert list(workdir.glob('tensorboard/*tfevents*'))
@@ -103,7 +107,7 @@ def test_same_command_resumes_and_fresh_starts_anew(finished):
   assert 'resuming at step 2000' in longer.stdout
   evaluations = rows(workdir, 'evaluator')
   assert [int(r['actor_steps']) for r in evaluations] == [0, 1000, 2000, 3000]
-  assert int(evaluations[-1]['learner_steps']) == 1800 + 800  # Fills replay first.
+  assert int(evaluations[-1]['learner_steps']) == 450 + 200  # Fills replay first.
   other = launch(*SMALL, f'--workdir={workdir}', '--sigma=0.1')
   assert other.returncode != 0
   assert 'sigma was 0.3, is 0.1' in other.stderr
