@@ -42,5 +42,5 @@ setuptools.setup(
     'setuptools<81',  # Of tensorboard, which imports pkg_resources.
     'trfl>=1.2',
   ],
-  extras_require={'test': ['pytest>=7', 'ruff>=0.4', 'scipy>=1.9']},
+  extras_require={'test': ['pytest>=7', 'pytest-xdist>=3', 'ruff>=0.4', 'scipy>=1.9']},
 )
