@@ -292,7 +292,7 @@ class _Progress:
 
   def show(self):
     """Shows what is new."""
-    for row in self._new_rows('actor_*'):
+    for row in sorted(self._new_rows('actor_*'), key=lambda row: row['actor_steps']):
       # All actors' together, not one's.
       row['steps_per_second'] = row['actor_steps'] / max(row['train_seconds'], 1.0)
       self._progress.episode(row)

@@ -84,16 +84,17 @@ def run_experiment(
     config.eval_episodes,
   )
   checkpointer = make_checkpointer(config, workdir, {**learner.state, 'counter': counter})
+  start_counts(counter)
 
   actor_logger = logging.make_logger(workdir, 'actor')
   evaluator_logger = logging.make_logger(workdir, 'evaluator')
-  steps = counter.get_counts().get('actor_steps', 0)
+  steps = counter.get_counts()['actor_steps']
   progress = logging.Progress(config.num_steps, steps)
   if steps:
     progress.line(f'resuming at step {steps}')
 
   def evaluate():
-    row = {**evaluator.run(), **counts(counter)}
+    row = {**evaluator.run(), **counter.get_counts()}
     evaluator_logger.write(row)
     progress.evaluation(row)
 
@@ -111,7 +112,7 @@ def run_experiment(
         row = train_loop.run_episode()
         counter.increment(train_seconds=time.time() - start)
         start = time.time()
-        row.update(counts(counter))
+        row.update(counter.get_counts())
         actor_logger.write(row)
         progress.episode(row)
         before, steps = steps, row['actor_steps']
@@ -234,10 +235,10 @@ def save_policy(
   os.rename(temporary, path)
 
 
-def counts(counter: counting.Counter) -> Dict[str, Any]:
-  """The counts, each key present from the first row on."""
+def start_counts(counter: counting.Counter):
+  """Makes each count present from the first row on, which fixes a CSV file's columns."""
   keys = ('actor_steps', 'actor_episodes', 'learner_steps', 'train_seconds')
-  return {**dict.fromkeys(keys, 0), **counter.get_counts()}
+  counter.increment(**dict.fromkeys(keys, 0))
 
 
 @contextlib.contextmanager

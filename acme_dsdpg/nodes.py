@@ -74,9 +74,9 @@ def run_actor(
   )
   logger = logging.make_logger(run.workdir, f'actor_{index}')
   evaluator.wait_until_ready()
-  while experiment.counts(counter)['actor_steps'] < run.config.num_steps:
+  while counter.get_counts()['actor_steps'] < run.config.num_steps:
     row = loop.run_episode()
-    row.update(experiment.counts(counter))
+    row.update(counter.get_counts())
     logger.write(row)
   logger.close()
   lp.wait_for_stop()
@@ -125,6 +125,7 @@ class LearnerNode(_Finishable):
       run.workdir,
       {**self._learner.state, 'counter': _RemoteCounter(counter)},
     )
+    experiment.start_counts(counter)
 
   def get_variables(self, names: Sequence[str]) -> List[List[np.ndarray]]:
     """The learner's. Nodes that act or evaluate start by this call, which is answered
@@ -250,5 +251,4 @@ class EvaluatorNode(_Finishable):
 
   def _count(self) -> Mapping[str, Any]:
     before, self._time = self._time, time.time()
-    self._counter.increment(train_seconds=self._time - before)
-    return experiment.counts(self._counter)
+    return self._counter.increment(train_seconds=self._time - before)
