@@ -57,7 +57,9 @@ class DSDPGBuilder:
         error_buffer=error_buffer,
       )
     else:
-      limiter = reverb.rate_limiters.MinSize(config.min_replay_size)
+      # Not min_replay_size: the adder holds the last items back, so that a thread
+      # which has written as many could wait for them for ever.
+      limiter = reverb.rate_limiters.MinSize(1)
     return [
       reverb.Table(
         name=config.replay_table_name,

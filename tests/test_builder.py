@@ -1,5 +1,7 @@
 """The builder with a real Reverb server and Acme's own loops."""
 
+import time
+
 import acme
 from acme import specs
 from acme.agents import agent as acme_agent
@@ -200,3 +202,20 @@ def test_table_is_uniform_first_in_first_out_with_a_rate_limiter():
   # A batch can be drawn before the limiter stops the learner.
   slack = info.rate_limiter_info.max_diff - info.rate_limiter_info.min_diff
   assert slack >= 2 * SMALL['batch_size']
+
+
+def test_a_single_thread_never_waits_for_what_its_adder_holds_back():
+  """A batch can be drawn while the table holds fewer items than were written."""
+  environment = environments.wrap(Counting(1000, terminates=False))
+  spec = specs.make_environment_spec(environment)
+  builder = make_builder(agent='ddpg', min_replay_size=201)
+  server = reverb.Server(builder.make_replay_tables(spec, limit_rate=False))
+  client = reverb.Client(f'localhost:{server.port}')
+  adder = builder.make_adder(client)
+  adder.add_first(environment.reset())
+  for _ in range(201):
+    adder.add(np.zeros(1, np.float32), environment.step(np.zeros(1, np.float32)))
+  time.sleep(1.0)  # What is on its way arrives.
+  assert client.server_info()['priority_table'].current_size < 201
+  next(builder.make_dataset_iterator(client))
+  server.stop()
