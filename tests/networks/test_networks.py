@@ -257,7 +257,7 @@ def test_running_statistics_are_those_of_all_batches_together():
 
 def test_normalizer_standardises_and_clips_at_ten_deviations():
   normalizer = networks_lib.Normalizer(1, dtype=tf.float64)
-  normalizer.update(tf.constant([[1.0], [5.0]]))  # Mean 3, deviation 2.
+  normalizer.update(tf.constant([[1.0], [5.0]], tf.float64))  # Mean 3, deviation 2.
   normalised = normalizer(tf.constant([[3.0], [4.0], [1e3], [-1e3]], tf.float64))
   np.testing.assert_allclose(normalised, [[0.0], [0.5], [10.0], [-10.0]], atol=1e-6)
 
@@ -296,8 +296,9 @@ def test_acting_policy_normalises_and_shares_weights():
   _randomize(networks.policy)
   s, seen = _random((N, S), (8, S))
   networks.normalizer.update(5.0 + seen)
-  expected = networks.policy((s - networks.normalizer.mean) / seen.numpy().std(0))
-  np.testing.assert_allclose(acting(s), expected, rtol=1e-4)
+  mean, std = 5.0 + seen.numpy().mean(0), seen.numpy().std(0)
+  expected = networks.policy((5.0 + s - mean) / std)
+  np.testing.assert_allclose(acting(5.0 + s), expected, rtol=1e-4)
 
 
 # The factory.

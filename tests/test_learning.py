@@ -1,0 +1,436 @@
+"""The learner on random batches: what a step changes, and what it does not."""
+
+import itertools
+import types as python_types
+
+from acme import specs, types
+from acme.tf import savers
+import numpy as np
+import pytest
+import reverb
+import tensorflow as tf
+from tensorflow_probability.python.internal import samplers
+
+from acme_dsdpg import config as config_lib
+from acme_dsdpg import learning
+from acme_dsdpg import networks as networks_lib
+from tests.oracles import kernels as oracle_kernels
+from tests.oracles import mlp
+
+S, A, B, M = 5, 2, 8, 4
+SMALL = dict(
+  hidden_sizes=(16, 16),
+  world_model_hidden_sizes=(16, 16),
+  num_samples=M,
+  policy_num_samples=M,
+  noise_dim=3,
+  batch_size=B,
+  discount=0.9,
+  target_update_rate=0.25,
+  policy_learning_rate=1e-2,
+  # Rectified Adam's first steps are not normalised, and the kernel's slope is 100.
+  critic_learning_rate=1e-4,
+  world_model_learning_rate=1e-2,
+  jit_compile=False,
+)
+SPEC = specs.EnvironmentSpec(
+  observations=specs.Array((S,), np.float32),
+  actions=specs.BoundedArray((A,), np.float32, -1.0, 1.0),
+  rewards=specs.Array((), np.float32),
+  discounts=specs.BoundedArray((), np.float32, 0.0, 1.0),
+)
+ALWAYS = {
+  'critic_loss',
+  'critic_gradient_norm',
+  'policy_loss',
+  'policy_gradient_norm',
+  'return_mean',
+  'return_spread',
+  'target_mean',
+  'target_spread',
+  'td_error_mean',
+  'td_error_abs',
+}
+WITH_WORLD_MODEL = {
+  'world_model_loss',
+  'reconstruction_error',
+  'kl',
+  'world_model_gradient_norm',
+}
+WITH_GRADIENTS = {
+  'gradient_norm',
+  'gradient_spread',
+  'target_gradient_norm',
+  'target_gradient_spread',
+}
+
+
+def _transition(seed):
+  rng = np.random.default_rng(seed)
+  float32 = lambda x: tf.constant(x, tf.float32)
+  return types.Transition(
+    observation=float32(2.0 + 3.0 * rng.normal(size=(B, S))),
+    action=float32(rng.uniform(-1.0, 1.0, size=(B, A))),
+    reward=float32(rng.normal(size=B)),
+    # Ended, halved, and going on.
+    discount=float32(np.resize([0.0, 0.5, 1.0], B)),
+    next_observation=float32(2.0 + 3.0 * rng.normal(size=(B, S))),
+  )
+
+
+class _Logger:
+  """Keeps what it is given."""
+
+  def __init__(self):
+    self.rows = []
+
+  def write(self, row):
+    self.rows.append(row)
+
+
+def _make(agent, seed=0, networks_seed=0, log_every=1, **overrides):
+  config = config_lib.make_config({'agent': agent, **SMALL, **overrides}).dsdpg
+  networks = networks_lib.make_networks(SPEC, config, networks_seed)
+  target = networks_lib.make_networks(SPEC, config, networks_seed + 1)
+  batches = itertools.cycle([_transition(i) for i in range(4)])
+  samples = (reverb.ReplaySample(info=None, data=batch) for batch in batches)
+  logger = _Logger()
+  learner = learning.DSDPGLearner(
+    networks,
+    target.policy,
+    target.critic,
+    config,
+    samples,
+    seed,
+    logger=logger,
+    log_every=log_every,
+  )
+  return python_types.SimpleNamespace(
+    learner=learner,
+    networks=networks,
+    config=config,
+    rows=logger.rows,
+    parts={
+      'normalizer': networks.normalizer,
+      'policy': networks.policy,
+      'critic': networks.critic,
+      'target_policy': target.policy,
+      'target_critic': target.critic,
+      'world_model': networks.world_model,
+    },
+  )
+
+
+def _snapshot(run):
+  return {
+    name: [v.numpy() for v in part.variables]
+    for name, part in run.parts.items()
+    if part is not None
+  }
+
+
+def _run(run, steps):
+  """Snapshots before and after each step."""
+  snapshots = [_snapshot(run)]
+  for _ in range(steps):
+    run.learner.step()
+    snapshots.append(_snapshot(run))
+  return snapshots
+
+
+def _same(first, second, names=None):
+  """Whether the networks' variables agree bit for bit."""
+  pairs = ((first[name], second[name]) for name in names or first)
+  return all(np.array_equal(a, b) for x, y in pairs for a, b in zip(x, y))
+
+
+# Every preset.
+
+
+@pytest.fixture(scope='module', params=config_lib.PRESETS)
+def trained(request):
+  run = _make(request.param)
+  run.snapshots = _run(run, 3)
+  return run
+
+
+def test_steps_change_every_variable_of_every_network(trained):
+  before, after = trained.snapshots[0], trained.snapshots[-1]
+  for name, values in before.items():
+    for variable, old, new in zip(trained.parts[name].variables, values, after[name]):
+      assert np.any(old != new), variable.name
+
+
+def test_only_agents_with_reconstructed_or_anchored_targets_have_a_world_model(trained):
+  exists = trained.config.targets != 'observed'
+  assert (trained.networks.world_model is not None) == exists
+  assert ('world_model' in trained.learner.state) == exists
+  assert ('world_model_optimizer' in trained.learner.state) == exists
+
+
+def test_targets_start_at_the_online_networks_and_follow_at_their_rate(trained):
+  for name in ('policy', 'critic'):
+    target = f'target_{name}'
+    assert all(map(np.array_equal, *(trained.snapshots[0][k] for k in (name, target))))
+    for before, after in zip(trained.snapshots, trained.snapshots[1:]):
+      for old, online, new in zip(before[target], after[name], after[target]):
+        expected = old + SMALL['target_update_rate'] * (online - old)
+        np.testing.assert_allclose(new, expected, rtol=1e-6, atol=1e-7)
+
+
+def test_metrics_are_those_of_the_switches_and_finite(trained):
+  expected = {*ALWAYS, 'steps'}
+  if trained.config.targets != 'observed':
+    expected |= WITH_WORLD_MODEL
+  if trained.config.sobolev != 'none':
+    expected |= WITH_GRADIENTS
+  assert len(trained.rows) == 3
+  for row in trained.rows:
+    assert set(row) == expected
+    assert all(np.isfinite(value) for value in row.values())
+
+
+def test_returns_are_spread_unless_the_critic_is_a_point(trained):
+  is_spread = trained.rows[-1]['return_spread'] > 1e-4
+  assert is_spread == (trained.config.critic == 'samples')
+
+
+# Isolation.
+
+
+def test_normalizer_changes_only_if_observations_are_normalised():
+  run = _make('ddpg', normalize_observations=False)
+  before, after = _run(run, 1)
+  assert _same(before, after, ['normalizer'])
+  assert not _same(before, after, ['policy'])
+
+
+def test_world_model_learns_the_same_whatever_critic_and_policy_are():
+  first, second = _make('dsdpg'), _make('dsdpg')
+  for variable in (*second.networks.critic.variables, *second.networks.policy.variables):
+    variable.assign_add(tf.ones_like(variable))
+  first, second = _run(first, 1)[-1], _run(second, 1)[-1]
+  assert _same(first, second, ['world_model'])
+  assert not _same(first, second, ['critic'])
+
+
+def test_critic_and_policy_learn_the_same_whatever_the_world_models_loss_is():
+  # The model's step underflows: its loss could act on the others by gradients only.
+  frozen = dict(world_model_learning_rate=1e-30)
+  first = _make('dsdpg', **frozen, kl_weight=0.1)
+  second = _make('dsdpg', **frozen, kl_weight=10.0)
+  snapshots = [_run(run, 2)[-1] for run in (first, second)]
+  assert _same(*snapshots, ['critic', 'policy'])
+  assert first.rows[0]['world_model_loss'] < second.rows[0]['world_model_loss']
+
+
+def test_policy_does_not_change_where_the_critic_ignores_the_action():
+  run = _make('ddpg', critic_learning_rate=1e-30)
+  for name in ('hidden_0', 'hidden_1'):
+    (kernel,) = [v for v in run.networks.critic.variables if f'{name}/kernel' in v.name]
+    size = S + A  # The input comes last.
+    mask = np.ones(kernel.shape, np.float32)
+    mask[kernel.shape[0] - size + S :] = 0.0
+    kernel.assign(kernel * mask)
+  # Nor the residual of the input: no hidden layer has its size.
+  before, after = _run(run, 1)
+  for old, new in zip(before['policy'], after['policy']):
+    assert np.max(np.abs(new - old)) < 1e-20
+
+
+# Reproducibility.
+
+
+@pytest.fixture(scope='module')
+def hundred():
+  run = _make('dsdpg_anchored')
+  run.snapshots = _run(run, 100)
+  return run
+
+
+def test_same_seed_same_first_hundred_updates_bit_for_bit(hundred):
+  again = _make('dsdpg_anchored')
+  for first, second in zip(hundred.snapshots, _run(again, 100)):
+    assert _same(first, second)
+  assert hundred.rows == again.rows
+  assert all(np.isfinite(value) for value in hundred.rows[-1].values())
+
+
+def test_another_seed_draws_other_noise():
+  first, second = (_run(_make('ddpg_mmd', seed), 1) for seed in (0, 1))
+  assert _same(first[0], second[0])
+  assert not _same(first[1], second[1], ['critic'])
+
+
+def test_noise_changes_from_step_to_step():
+  run = _make('ddpg_mmd', critic_learning_rate=1e-30, normalize_observations=False)
+  batch = _transition(0)
+  spreads = set()
+  for _ in range(3):
+    metrics = run.learner._update(batch)
+    spreads.add(float(metrics['return_spread']))
+  assert len(spreads) == 3
+
+
+def test_world_model_learns_to_reconstruct(hundred):
+  errors = [row['reconstruction_error'] for row in hundred.rows]
+  assert np.mean(errors[-4:]) < 0.5 * np.mean(errors[:4])
+
+
+def test_a_restored_learner_goes_on_identically(hundred, tmp_path):
+  def checkpointer(run):
+    return savers.Checkpointer(
+      objects_to_save=run.learner.state,
+      directory=str(tmp_path),
+      subdirectory='learner',
+      time_delta_minutes=0.0,
+      add_uid=False,
+    )
+
+  saved = hundred
+  checkpointer(saved).save(force=True)
+  expected = _run(saved, 4)
+  restored = _make('dsdpg_anchored', networks_seed=5)
+  assert not _same(_snapshot(restored), expected[0], ['policy'])
+  checkpointer(restored)
+  for first, second in zip(_run(restored, 4), expected):
+    assert _same(first, second)
+
+
+def test_xla_and_plain_graphs_agree_on_the_same_noise(monkeypatch):
+  # From the same seed, XLA draws other noise.
+  def noise(shape, *unused_args, **unused_kwargs):
+    indices = tf.cast(tf.range(tf.reduce_prod(shape)), tf.float32)
+    return tf.reshape(1.5 * tf.sin(indices**2), shape)
+
+  monkeypatch.setattr(samplers, 'normal', noise)
+  runs = [_make('dsdpg_anchored', jit_compile=jit) for jit in (False, True)]
+  for run in runs:
+    run.learner._noise = lambda batch, count, seed: noise([B, count, 3])
+  plain, compiled = (_run(run, 3)[-1] for run in runs)
+  for name, value in runs[0].rows[0].items():
+    np.testing.assert_allclose(value, runs[1].rows[0][name], rtol=1e-3, atol=1e-5)
+  for name, values in plain.items():
+    for a, b in zip(values, compiled[name]):
+      np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-3)
+
+
+# Values.
+
+
+def _forward(variables, rows):
+  """The oracle's forward pass of a policy or critic."""
+  w = {'/'.join(v.name.split(':')[0].split('/')[-2:]): i for i, v in enumerate(variables)}
+
+  def of(values):
+    values = [v.astype(np.float64) for v in values]
+    pair = lambda name, *parts: tuple(values[w[f'{name}/{part}']] for part in parts)
+    hidden = [pair(f'hidden_{i}', 'kernel', 'bias') for i in range(2)]
+    norms = [pair('norm_0', 'scale', 'offset')]
+    output = pair('output', 'kernel', 'bias')
+    return np.array(
+      [
+        mlp.forward(x, hidden, output, residual=True, norms=norms, norm='first')
+        for x in rows
+      ]
+    )
+
+  return of
+
+
+def test_ddpg_is_the_classic_squared_td_error_and_policy_gradient():
+  run = _make('ddpg')
+  before, after = _run(run, 3)[-2:]  # By then the targets differ from the online ones.
+  seen = np.concatenate([_transition(i).observation for i in range(3)]).astype(float)
+  normalise = lambda x: (np.asarray(x, float) - seen.mean(0)) / seen.std(0)
+  t = _transition(2)
+  s, next_s = normalise(t.observation), normalise(t.next_observation)
+
+  def policy(rows, values):
+    return np.tanh(_forward(run.networks.policy.variables, rows)(values))
+
+  def critic(rows, actions, values):
+    rows = np.concatenate([rows, actions], -1)
+    return _forward(run.networks.critic.variables, rows)(values)[:, 0]
+
+  next_q = critic(
+    next_s, policy(next_s, before['target_policy']), before['target_critic']
+  )
+  y = t.reward.numpy() + 0.9 * t.discount.numpy() * next_q
+  q = critic(s, t.action.numpy(), before['critic'])
+  row = run.rows[-1]
+  np.testing.assert_allclose(row['target_mean'], np.mean(y), rtol=1e-4)
+  np.testing.assert_allclose(row['critic_loss'], np.mean((q - y) ** 2), rtol=1e-4)
+  # The policy is updated after the critic.
+  q = critic(s, policy(s, before['policy']), after['critic'])
+  np.testing.assert_allclose(row['policy_loss'], -np.mean(q), rtol=1e-4)
+
+
+def test_one_gamma_is_left_to_the_learner():
+  rows = []
+  for gamma in (0.4, 0.8):
+    run = _make('ddpg', discount=gamma)
+    run.learner.step()
+    rows.append(run.rows[0])
+  reward = np.mean(_transition(0).reward)
+  bootstrap = [row['target_mean'] - reward for row in rows]
+  np.testing.assert_allclose(bootstrap[1], 2.0 * bootstrap[0], rtol=1e-3)
+
+
+# Kernels from the config.
+
+Z, DS, DA = 1, S, A
+LAYOUT = {'none': [Z], 'action': [Z, DA], 'state_action': [Z, DS, DA]}
+
+
+@pytest.mark.parametrize('sobolev', config_lib.SOBOLEV)
+@pytest.mark.parametrize('kernel', config_lib.KERNELS)
+def test_kernel_is_the_configs_with_weights_by_block(kernel, sobolev):
+  config = config_lib.DSDPGConfig(
+    sobolev=sobolev,
+    kernel=kernel,
+    multiquadric_h=3.0,
+    rbf_bandwidths=(0.5, 2.0),
+    rational_quadratic_alpha=1.5,
+    linear_return_weight=7.0,
+    linear_gradient_weight=0.25,
+    action_gradient_scale=2.0,
+    state_gradient_scale=0.5,
+  )
+  base = {
+    'multiquadric': lambda x, y: oracle_kernels.multiquadric(x, y, 3.0),
+    'rbf': lambda x, y: oracle_kernels.rbf(x, y, (0.5, 2.0)),
+    'rational_quadratic': lambda x, y: oracle_kernels.rational_quadratic(x, y, 1.5),
+    'linear': oracle_kernels.linear,
+  }[kernel]
+  scales = {'none': [], 'action': [2.0] * A, 'state_action': [0.5] * S + [2.0] * A}
+  size = sum(LAYOUT[sobolev])
+  x, y = np.random.default_rng(0).normal(size=(2, size))
+  expected = oracle_kernels.scaled(base, [1.0, *scales[sobolev]])(x, y)
+  expected += 7.0 * x[0] * y[0] + 0.25 * oracle_kernels.linear(x[1:], y[1:])
+  actual = learning.make_kernel(config, S, A)(tf.constant(x), tf.constant(y))
+  np.testing.assert_allclose(actual, expected, rtol=1e-12)
+
+
+def test_the_papers_kernel_is_the_plain_multiquadric():
+  config = config_lib.make_config({'agent': 'dsdpg'}).dsdpg
+  assert learning.make_kernel(config, S, A) == learning.kernels.Multiquadric(100.0)
+
+
+# Acme's interface.
+
+
+def test_acting_variables_are_the_normalizers_and_the_policys():
+  run = _make('ddpg')
+  run.learner.step()
+  policy, critic = run.learner.get_variables(['policy', 'critic'])
+  acting = run.networks.make_acting_policy().variables
+  assert len(policy) == len(acting) == len(run.networks.policy.variables) + 3
+  assert all(map(np.array_equal, policy, [v.numpy() for v in acting]))
+  assert all(map(np.array_equal, critic, run.networks.critic.get_weights()))
+
+
+def test_metrics_are_written_every_so_many_steps():
+  run = _make('ddpg', log_every=2)
+  _run(run, 5)
+  assert [row['steps'] for row in run.rows] == [2, 4]
