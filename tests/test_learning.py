@@ -206,7 +206,8 @@ def test_normalizer_changes_only_if_observations_are_normalised():
 
 
 def test_world_model_learns_the_same_whatever_critic_and_policy_are():
-  first, second = _make('dsdpg'), _make('dsdpg')
+  agent = 'ddpg_mmd_reconstructed'
+  first, second = _make(agent), _make(agent)
   for variable in (*second.networks.critic.variables, *second.networks.policy.variables):
     variable.assign_add(tf.ones_like(variable))
   first, second = _run(first, 1)[-1], _run(second, 1)[-1]
@@ -217,8 +218,8 @@ def test_world_model_learns_the_same_whatever_critic_and_policy_are():
 def test_critic_and_policy_learn_the_same_whatever_the_world_models_loss_is():
   # The model's step underflows: its loss could act on the others by gradients only.
   frozen = dict(world_model_learning_rate=1e-30)
-  first = _make('dsdpg', **frozen, kl_weight=0.1)
-  second = _make('dsdpg', **frozen, kl_weight=10.0)
+  first = _make('ddpg_mmd_reconstructed', **frozen, kl_weight=0.1)
+  second = _make('ddpg_mmd_reconstructed', **frozen, kl_weight=10.0)
   snapshots = [_run(run, 2)[-1] for run in (first, second)]
   assert _same(*snapshots, ['critic', 'policy'])
   assert first.rows[0]['world_model_loss'] < second.rows[0]['world_model_loss']

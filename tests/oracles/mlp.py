@@ -10,6 +10,7 @@ def swish(x):
 
 
 def dense(x, kernel, bias):
+  assert kernel.shape == (len(x), len(bias))
   result = np.zeros(kernel.shape[1])
   for j in range(kernel.shape[1]):
     result[j] = bias[j]
