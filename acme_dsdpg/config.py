@@ -333,7 +333,7 @@ class ExperimentConfig(_Checks):
 
   @classmethod
   def from_json(cls, text: str) -> 'ExperimentConfig':
-    """Reads what `to_json` wrote. Raises ConfigError on anything else."""
+    """Reads what `to_json` wrote. Raises ConfigError on unknown fields or bad values."""
     values = json.loads(text)
     flat = {k: v for k, v in values.items() if k != 'dsdpg'}
     flat.update(values['dsdpg'])

@@ -122,7 +122,7 @@ def run_experiment(
           evaluate()
           save()
           start = time.time()  # Evaluation is not training time.
-    except (KeyboardInterrupt, SystemExit):
+    except SystemExit:
       progress.line('interrupted: saving; the same command goes on from here')
       save()
       raise SystemExit(130) from None
@@ -243,14 +243,19 @@ def start_counts(counter: counting.Counter):
 
 @contextlib.contextmanager
 def _termination_as_exit():
-  """Within it SIGTERM raises SystemExit, as SIGINT raises KeyboardInterrupt."""
+  """Within it SIGINT and SIGTERM raise SystemExit.
+
+  SIGINT as well, since a shell that starts a command in the background has it ignored.
+  """
 
   def handler(signum, frame):
     del signum, frame
     raise SystemExit
 
-  previous = signal.signal(signal.SIGTERM, handler)
+  signals = (signal.SIGINT, signal.SIGTERM)
+  previous = [signal.signal(number, handler) for number in signals]
   try:
     yield
   finally:
-    signal.signal(signal.SIGTERM, previous)
+    for number, old in zip(signals, previous):
+      signal.signal(number, old)

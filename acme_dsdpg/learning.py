@@ -85,8 +85,8 @@ class DSDPGLearner(acme.Learner):
     self._config = config
     self._iterator = iterator
     self._seed = tf.constant([seed, 0], tf.int32)
-    self._counter = counter or counting.Counter()
-    self._logger = logger or loggers.NoOpLogger()
+    self._counter = counting.Counter() if counter is None else counter
+    self._logger = loggers.NoOpLogger() if logger is None else logger
     self._log_every = log_every
 
     self._num_steps = tf.Variable(0, dtype=tf.int32, name='num_steps')

@@ -37,8 +37,16 @@ def command(*args):
 
 
 def launch(*args, cwd=None):
+  # JAX, imported beside the tests, leaves its own level in the environment.
+  env = {k: v for k, v in os.environ.items() if k != 'TF_CPP_MIN_LOG_LEVEL'}
   return subprocess.run(
-    command(*args), capture_output=True, text=True, cwd=cwd, timeout=300, check=False
+    command(*args),
+    capture_output=True,
+    text=True,
+    cwd=cwd,
+    env=env,
+    timeout=300,
+    check=False,
   )
 
 

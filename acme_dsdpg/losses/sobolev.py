@@ -245,9 +245,13 @@ def value_and_jacobian(
       # pushes X tangents through one shared primal.
       cotangent = tf.zeros_like(value)
       tape.watch(cotangent)
-      gradient = inner.gradient(value, x, output_gradients=cotangent)
+      gradient = inner.gradient(
+        value, x, cotangent, unconnected_gradients=tf.UnconnectedGradients.ZERO
+      )
   if value.shape[-1] >= x.shape[-1]:
-    return value, tape.batch_jacobian(gradient, cotangent)
+    return value, tape.batch_jacobian(
+      gradient, cotangent, unconnected_gradients=tf.UnconnectedGradients.ZERO
+    )
   # Reverse: Y cotangents are fewer.
   return value, tf.linalg.matrix_transpose(inner.batch_jacobian(value, x))
 

@@ -7,10 +7,10 @@ import tensorflow as tf
 
 
 def swish(x: tf.Tensor) -> tf.Tensor:
-  """X sigmoid(x) (Ramachandran et al., 2017).
+  """Swish, x sigmoid(x) (Ramachandran et al., 2017).
 
-  Written out: `tf.nn.swish` carries a custom gradient that forward mode, which
-  pushes tangents through the world model, does not see.
+  Written out, so that derivatives of every order are the tape's own; `tf.nn.swish`
+  carries a custom gradient.
   """
   return x * tf.sigmoid(x)
 
@@ -20,6 +20,29 @@ def seeds(seed: int) -> Iterator[int]:
   generator = np.random.default_rng(seed)
   while True:
     yield int(generator.integers(2**31))
+
+
+# Keras's own initializers draw from stateful operations: built twice in a process
+# from one seed, a network would start from different weights.
+
+
+def _glorot_uniform(seed: int):
+  def initialize(shape, dtype):
+    limit = np.sqrt(6.0 / sum(shape))
+    return tf.random.stateless_uniform(shape, [seed, 0], -limit, limit, dtype)
+
+  return initialize
+
+
+def _fan_in_normal(scale: float, seed: int):
+  """Truncated at two deviations, of variance scale / fan in."""
+
+  def initialize(shape, dtype):
+    # 0.88 is the deviation of a unit normal truncated at 2.
+    stddev = np.sqrt(scale / shape[0]) / 0.87962566103423978
+    return tf.random.stateless_truncated_normal(shape, [seed, 0], 0.0, stddev, dtype)
+
+  return initialize
 
 
 class LayerNorm(tf.keras.layers.Layer):
@@ -75,7 +98,7 @@ class MLP(tf.keras.layers.Layer):
     self._hidden = [
       tf.keras.layers.Dense(
         size,
-        kernel_initializer=tf.keras.initializers.GlorotUniform(next(stream)),
+        kernel_initializer=_glorot_uniform(next(stream)),
         dtype=self.dtype,
         name=f'hidden_{i}',
       )
@@ -88,7 +111,7 @@ class MLP(tf.keras.layers.Layer):
     scale = 1e-4 if near_zero else 1.0
     self._output = tf.keras.layers.Dense(
       output_size,
-      kernel_initializer=tf.keras.initializers.VarianceScaling(scale, seed=next(stream)),
+      kernel_initializer=_fan_in_normal(scale, next(stream)),
       dtype=self.dtype,
       name='output',
     )
