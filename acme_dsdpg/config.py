@@ -214,7 +214,7 @@ class DSDPGConfig(_Checks):
   samples_per_insert: float = 8.0
   samples_per_insert_tolerance_rate: float = 0.1
   prefetch_size: int = 2
-  variable_update_period: int = 4
+  variable_update_period: int = 100
 
   jit_compile: bool = True
   replay_table_name: str = 'priority_table'
