@@ -60,7 +60,7 @@ def make_program(
     environment_factory: seed to wrapped environment; picklable.
   """
   # Not at the top: counter and stopper import this file, and need no TensorFlow.
-  from acme_dsdpg import nodes  # pylint: disable=import-outside-toplevel
+  from acme_dsdpg import nodes
 
   spec = specs.make_environment_spec(environment_factory(config.seed))
   run = nodes.Run(config, workdir, environment_factory, spec)
@@ -280,7 +280,7 @@ class _Progress:
   """Shows the rows that actors and evaluator log."""
 
   def __init__(self, config: config_lib.ExperimentConfig, workdir: str):
-    from acme_dsdpg import logging  # pylint: disable=import-outside-toplevel
+    from acme_dsdpg import logging
 
     self._pattern = os.path.join(workdir, 'logs', '{}.csv')
     self._seen: Dict[str, int] = {}

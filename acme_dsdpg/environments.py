@@ -51,7 +51,7 @@ def resolve_task(env: str, task: Optional[str] = None) -> str:
   Raises:
     ConfigError: an unknown domain or task; the valid ones are listed.
   """
-  from dm_control import suite  # pylint: disable=import-outside-toplevel
+  from dm_control import suite
 
   tasks = suite.TASKS_BY_DOMAIN
   if env not in tasks:
@@ -82,7 +82,7 @@ def make_environment(
     ConfigError: unknown domain or task.
   """
   task = resolve_task(env, task)
-  from dm_control import suite  # pylint: disable=import-outside-toplevel
+  from dm_control import suite
 
   return wrap(suite.load(env, task, task_kwargs={'random': seed}))
 
@@ -111,9 +111,9 @@ def wrap(environment: dm_env.Environment) -> dm_env.Environment:
   """
   check_environment(environment)
   # Acme's wrappers bring TensorFlow along, so only now.
-  from acme import wrappers  # pylint: disable=import-outside-toplevel
+  from acme import wrappers
 
-  from acme_dsdpg import flatten  # pylint: disable=import-outside-toplevel
+  from acme_dsdpg import flatten
 
   environment = flatten.FlattenObservationWrapper(environment)
   environment = wrappers.CanonicalSpecWrapper(environment, clip=True)

@@ -23,7 +23,7 @@ def silence():
   warnings.filterwarnings('ignore', category=DeprecationWarning)
   warnings.filterwarnings('ignore', category=UserWarning, module='tensorflow_addons')
   try:
-    from gym_notices import notices  # pylint: disable=import-outside-toplevel
+    from gym_notices import notices
 
     notices.notices.clear()  # Acme imports Gym, which says that it is unmaintained.
   except ImportError:

@@ -41,13 +41,13 @@ def main():
   )
   factory = environments.SuiteFactory(config.env, config.task)
   if _DISTRIBUTED.value:
-    from acme_dsdpg import distributed  # pylint: disable=import-outside-toplevel
+    from acme_dsdpg import distributed
 
     status = distributed.launch(config, workdir, factory)
     if status:
       sys.exit(status)
   else:
-    from acme_dsdpg import experiment  # pylint: disable=import-outside-toplevel
+    from acme_dsdpg import experiment
 
     experiment.run_experiment(config, workdir, factory)
   print(f'done: {workdir}')
