@@ -13,7 +13,7 @@ from acme.utils import counting, loggers
 import reverb
 import sonnet as snt
 
-from acme_dsdpg import acting, learning
+from acme_dsdpg import acting, adding, learning
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import networks as networks_lib
 
@@ -67,7 +67,10 @@ class DSDPGBuilder:
         remover=reverb.selectors.Fifo(),
         max_size=config.max_replay_size,
         rate_limiter=limiter,
-        signature=reverb_adders.NStepTransitionAdder.signature(environment_spec),
+        signature=reverb_adders.NStepTransitionAdder.signature(
+          environment_spec,
+          adding.first_step_spec(environment_spec) if config.one_step_model else (),
+        ),
       )
     ]
 
@@ -88,12 +91,13 @@ class DSDPGBuilder:
 
   def make_adder(self, replay_client: reverb.Client) -> adders.Adder:
     """Writes N-step transitions; see the learner for their discount."""
-    return reverb_adders.NStepTransitionAdder(
+    adder = reverb_adders.NStepTransitionAdder(
       client=replay_client,
       n_step=self._config.n_step,
       discount=self._config.discount,
       priority_fns={self._config.replay_table_name: None},
     )
+    return adding.FirstStepAdder(adder) if self._config.one_step_model else adder
 
   def make_behavior_policy(
     self,

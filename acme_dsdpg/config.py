@@ -20,9 +20,9 @@ TARGETS = ('observed', 'reconstructed', 'anchored')
 KERNELS = ('multiquadric', 'rbf', 'rational_quadratic', 'linear')
 
 # The multiquadric + linear kernel of the project's own agents: what the linear
-# kernel adds to the biased MMD^2 is `linear_return_weight` times the squared
-# error between the mean returns.
-_LINEAR = dict(linear_return_weight=100.0)
+# kernel adds to the biased MMD^2 is its weight times the squared error between the
+# mean returns, and between the mean gradients.
+_LINEAR = dict(linear_return_weight=100.0, linear_gradient_weight=100.0)
 
 # Overrides of `DSDPGConfig`'s defaults. The first eight are the paper's agents
 # (Figs. 5, 11, 12); the others are the project's own and its ablations.
@@ -42,7 +42,11 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     critic='point', sobolev='state_action', targets='reconstructed'
   ),
   'dsdpg_anchored': dict(
-    critic='samples', sobolev='action', targets='anchored', **_LINEAR
+    critic='samples',
+    sobolev='action',
+    targets='anchored',
+    one_step_model=True,
+    **_LINEAR,
   ),
 }
 DEFAULT_AGENT = 'dsdpg_anchored'
@@ -134,6 +138,9 @@ class DSDPGConfig(_Checks):
     targets: where bootstrapped targets are evaluated: 'observed' transitions,
       'reconstructed' ones (the world model's, Alg. 1), or 'anchored' ones (the
       observed values with the world model's derivatives).
+    one_step_model: the world model spans one environment step, not N, and the
+      target's gradient is that of the one-step target; its return stays the
+      N-step one. Anchored targets only. See the README.
     num_samples: M, samples of the return a state-action pair (A.8).
     policy_num_samples: samples the policy's loss averages over.
     noise_dim: K, dimension of the critic's noise (A.8).
@@ -177,6 +184,7 @@ class DSDPGConfig(_Checks):
   critic: str = 'samples'
   sobolev: str = 'action'
   targets: str = 'anchored'
+  one_step_model: bool = False
 
   num_samples: int = 10
   policy_num_samples: int = 10
@@ -265,6 +273,13 @@ class DSDPGConfig(_Checks):
       self.targets,
       'reconstructed or anchored when sobolev is not none: observed '
       'transitions have no derivatives to learn from',
+    )
+    _check(
+      self.targets == 'anchored' or not self.one_step_model,
+      'one_step_model',
+      self.one_step_model,
+      'False unless targets are anchored: elsewhere the N-step return itself is '
+      "the world model's",
     )
     _check(
       not (self.unbiased_mmd and self.critic == 'samples' and self.num_samples < 2),

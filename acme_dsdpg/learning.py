@@ -1,6 +1,6 @@
 """The learner: one step is world model, target, critic, policy, target networks."""
 
-from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import acme
 from acme import types
@@ -10,13 +10,14 @@ import reverb
 import tensorflow as tf
 import tensorflow_addons as tfa
 
+from acme_dsdpg import adding, chunks, kernels
 from acme_dsdpg import config as config_lib
-from acme_dsdpg import kernels
 from acme_dsdpg import networks as networks_lib
 from acme_dsdpg.losses import critic as critic_losses
 from acme_dsdpg.losses import cvae, dpg, mmd, sobolev
 
 Metrics = Dict[str, tf.Tensor]
+_Gradients = Tuple[List[tf.Tensor], Metrics]
 
 _BETAS = dict(beta_1=0.9, beta_2=0.999)  # A.8, all networks.
 
@@ -24,15 +25,14 @@ _BETAS = dict(beta_1=0.9, beta_2=0.999)  # A.8, all networks.
 class Batch(NamedTuple):
   """A batch of N-step transitions with normalised observations.
 
-  observation [B, S], action [B, A], reward [B], discount [B] (D = gamma times the
-  transition's own), next_observation [B, S].
+  observation [B, S], action [B, A], the outcome of the N steps, and that of the
+  steps the world model spans: N or one. Discounts are gamma times the transition's.
   """
 
   observation: tf.Tensor
   action: tf.Tensor
-  reward: tf.Tensor
-  discount: tf.Tensor
-  next_observation: tf.Tensor
+  outcome: adding.Outcome
+  model_outcome: adding.Outcome
 
 
 class _Seeds(NamedTuple):
@@ -153,86 +153,112 @@ class DSDPGLearner(acme.Learner):
     batch = self._prepare(transition)
     metrics = {}
     if self._networks.world_model is not None:
-      metrics.update(self._update_world_model(batch, seeds.model))
+      metrics.update(
+        self._apply('world_model', *self._world_model_gradients(batch, seeds.model))
+      )
     target = self._bellman_target(batch, seeds)
-    metrics.update(self._update_critic(batch, target, seeds.critic))
-    metrics.update(self._update_policy(batch, seeds.policy))
+    metrics.update(
+      self._apply('critic', *self._critic_gradients(batch, target, seeds.critic))
+    )
+    metrics.update(self._apply('policy', *self._policy_gradients(batch, seeds.policy)))
     self._update_target_networks()
     self._num_steps.assign_add(1)
     return metrics
 
   def _prepare(self, transition: types.Transition) -> Batch:
-    self._networks.normalizer.update(transition.observation)
-    return Batch(
-      observation=self._networks.normalizer(transition.observation),
-      action=transition.action,
-      reward=transition.reward,
+    normalizer = self._networks.normalizer
+    normalizer.update(transition.observation)
+
+    def outcome(of):
       # NStepTransitionAdder's discount is gamma^(n-1) times the environment's.
-      discount=self._config.discount * transition.discount,
-      next_observation=self._networks.normalizer(transition.next_observation),
+      return adding.Outcome(
+        of.reward, self._config.discount * of.discount, normalizer(of.next_observation)
+      )
+
+    n_step = outcome(transition)
+    return Batch(
+      observation=normalizer(transition.observation),
+      action=transition.action,
+      outcome=n_step,
+      model_outcome=outcome(transition.extras) if self._config.one_step_model else n_step,
     )
 
-  def _update_world_model(self, batch: Batch, seed: tf.Tensor) -> Metrics:
+  def _world_model_gradients(self, batch: Batch, seed: tf.Tensor) -> _Gradients:
     model = self._networks.world_model
     with tf.GradientTape() as tape:
-      posterior = model.encode(*_encoder_inputs(batch))
+      posterior = model.encode(*encoder_inputs(batch))
       losses = cvae.cvae_loss(
         posterior,
         model.prior(),
         lambda latent: model.decode(batch.observation, batch.action, latent),
-        batch.reward,
-        batch.next_observation,
+        batch.model_outcome.reward,
+        batch.model_outcome.next_observation,
         self._config.kl_weight,
         seed,
       )
-    norm = self._apply('world_model', tape, losses.loss)
-    return {
+    return tape.gradient(losses.loss, self._trainable['world_model']), {
       'world_model_loss': losses.loss,
       'reconstruction_error': losses.reconstruction,
       'kl': losses.kl,
-      'world_model_gradient_norm': norm,
     }
 
   def _bellman_target(self, batch: Batch, seeds: _Seeds) -> tf.Tensor:
-    return sobolev.sobolev_target(
-      self._transition_model(batch, seeds.latent),
-      self._target_policy,
-      self._target_critic,
-      batch.observation,
-      batch.action,
-      batch.discount,
-      self._noise(batch, self._num_samples, seeds.target),
-      self._config.sobolev,
-    )
+    noise = self._noise(batch, self._num_samples, seeds.target)
+
+    def target(model, discount, wrt):
+      return sobolev.sobolev_target(
+        model,
+        self._target_policy,
+        self._target_critic,
+        batch.observation,
+        batch.action,
+        discount,
+        noise,
+        wrt,
+      )
+
+    model = self._transition_model(batch, seeds.latent)
+    result = target(model, batch.model_outcome.discount, self._config.sobolev)
+    if self._config.one_step_model:
+      returns = target(observed(batch.outcome), batch.outcome.discount, 'none')
+      result = tf.concat([returns, result[..., 1:]], axis=-1)
+    return result
 
   def _transition_model(self, batch: Batch, seed: tf.Tensor) -> sobolev.Model:
     """(s, a) -> (R, s+), as the targets switch has it."""
     if self._config.targets == 'observed':
-      return lambda observation, action: (batch.reward, batch.next_observation)
-    model = self._networks.world_model
-    latent = tf.stop_gradient(model.encode(*_encoder_inputs(batch)).sample(seed=seed))
-    decode = lambda observation, action: model.decode(observation, action, latent)
+      return observed(batch.outcome)
+    latent = tf.stop_gradient(self._latent(batch, seed))
+    decode = lambda observation, action: self._networks.world_model.decode(
+      observation, action, latent
+    )
     if self._config.targets == 'reconstructed':
       return decode
-    return sobolev.anchored(decode, batch.reward, batch.next_observation)
+    outcome = batch.model_outcome
+    return sobolev.anchored(decode, outcome.reward, outcome.next_observation)
 
-  def _update_critic(self, batch: Batch, target: tf.Tensor, seed: tf.Tensor) -> Metrics:
+  def _latent(self, batch: Batch, seed: tf.Tensor) -> tf.Tensor:
+    """Eps ~ q(. | s+, R; s, a): [B, L]."""
+    return self._networks.world_model.encode(*encoder_inputs(batch)).sample(seed=seed)
+
+  def _critic_gradients(
+    self, batch: Batch, target: tf.Tensor, seed: tf.Tensor
+  ) -> _Gradients:
+    def of_states(observation, action, noise, target):
+      with tf.GradientTape() as tape:
+        samples = sobolev.sobolev_samples(
+          self._critic, observation, action, noise, self._config.sobolev
+        )
+        loss = tf.reduce_mean(self._critic_loss(batch, samples, target))
+      gradients = tape.gradient(loss, self._trainable['critic'])
+      return gradients, {'critic_loss': loss, **_sample_metrics(samples, target)}
+
     noise = self._noise(batch, self._num_samples, seed)
-    with tf.GradientTape() as tape:
-      samples = sobolev.sobolev_samples(
-        self._networks.critic,
-        batch.observation,
-        batch.action,
-        noise,
-        self._config.sobolev,
-      )
-      loss = tf.reduce_mean(self._critic_loss(batch, samples, target))
-    norm = self._apply('critic', tape, loss)
-    return {
-      'critic_loss': loss,
-      'critic_gradient_norm': norm,
-      **_sample_metrics(samples, target),
-    }
+    return chunks.mean_over_chunks(
+      of_states,
+      (batch.observation, batch.action, noise, target),
+      self._chunk_size(noise),
+    )
 
   def _critic_loss(
     self, batch: Batch, samples: tf.Tensor, target: tf.Tensor
@@ -244,17 +270,23 @@ class DSDPGLearner(acme.Learner):
     kernel = make_kernel(config, batch.observation.shape[-1], batch.action.shape[-1])
     return mmd.mmd2(samples, target, kernel, config.unbiased_mmd)
 
-  def _update_policy(self, batch: Batch, seed: tf.Tensor) -> Metrics:
+  def _policy_gradients(self, batch: Batch, seed: tf.Tensor) -> _Gradients:
     num_samples = 1
     if self._config.critic == 'samples':
       num_samples = self._config.policy_num_samples
+
+    def of_states(observation, noise):
+      with tf.GradientTape() as tape:
+        loss = self._policy_loss(observation, noise)
+      return tape.gradient(loss, self._trainable['policy']), {'policy_loss': loss}
+
     noise = self._noise(batch, num_samples, seed)
-    with tf.GradientTape() as tape:
-      loss = dpg.policy_loss(
-        self._networks.policy, self._networks.critic, batch.observation, noise
-      )
-    norm = self._apply('policy', tape, loss)
-    return {'policy_loss': loss, 'policy_gradient_norm': norm}
+    return chunks.mean_over_chunks(
+      of_states, (batch.observation, noise), self._chunk_size(noise)
+    )
+
+  def _policy_loss(self, observation: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+    return dpg.policy_loss(self._networks.policy, self._critic, observation, noise)
 
   def _update_target_networks(self):
     rate = self._config.target_update_rate
@@ -279,15 +311,21 @@ class DSDPGLearner(acme.Learner):
   def _noise(self, batch: Batch, num_samples: int, seed: tf.Tensor) -> tf.Tensor:
     """Xi ~ N(0, I_K): [B, M, K], with K = 0 for a point critic."""
     noise_dim = self._config.noise_dim if self._config.critic == 'samples' else 0
-    shape = [batch.reward.shape[0], num_samples, noise_dim]
-    return tf.random.stateless_normal(shape, seed, dtype=batch.reward.dtype)
+    shape = [batch.action.shape[0], num_samples, noise_dim]
+    return tf.random.stateless_normal(shape, seed, dtype=batch.action.dtype)
 
-  def _apply(self, name: str, tape: tf.GradientTape, loss: tf.Tensor) -> tf.Tensor:
-    """One optimizer step on one network; returns its gradient's norm."""
-    variables = self._trainable[name]
-    gradients = tape.gradient(loss, variables)
-    self._optimizers[name].apply_gradients(zip(gradients, variables))
-    return tf.linalg.global_norm(gradients)
+  @property
+  def _critic(self) -> sobolev.Critic:
+    return self._networks.critic
+
+  def _chunk_size(self, noise: tf.Tensor) -> int:
+    """States taken together, for noise [B, M, K]."""
+    return chunks.chunk_size(*noise.shape[:2])
+
+  def _apply(self, name: str, gradients: List[tf.Tensor], metrics: Metrics) -> Metrics:
+    """One optimizer step on one network; adds its gradient's norm to the metrics."""
+    self._optimizers[name].apply_gradients(zip(gradients, self._trainable[name]))
+    return {**metrics, f'{name}_gradient_norm': tf.linalg.global_norm(gradients)}
 
 
 def make_kernel(
@@ -337,8 +375,15 @@ def make_kernel(
   return kernels.Sum(tuple(terms)) if len(terms) > 1 else base
 
 
-def _encoder_inputs(batch: Batch):
-  return batch.observation, batch.action, batch.reward, batch.next_observation
+def observed(outcome: adding.Outcome) -> sobolev.Model:
+  """A model without derivatives: the outcome itself."""
+  return lambda observation, action: (outcome.reward, outcome.next_observation)
+
+
+def encoder_inputs(batch: Batch) -> Sequence[tf.Tensor]:
+  """What the world model's encoder is given."""
+  outcome = batch.model_outcome
+  return batch.observation, batch.action, outcome.reward, outcome.next_observation
 
 
 def _sample_metrics(samples: tf.Tensor, target: tf.Tensor) -> Metrics:

@@ -15,6 +15,8 @@ from typing import Callable, Tuple
 
 import tensorflow as tf
 
+from acme_dsdpg import chunks
+
 Critic = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 Policy = Callable[[tf.Tensor], tf.Tensor]
 # (observation [N, S], action [N, A]) -> (reward [N], next observation [N, S]),
@@ -50,13 +52,13 @@ def samples_and_gradients(
     ValueError: the critic ignores the observation or the action.
   """
   num_samples = noise.shape[1]
-  observation = repeat_rows(observation, num_samples)
-  action = repeat_rows(action, num_samples)
+  embedding, sample, input_gradients = _in_halves(critic, observation, action)
+  embedding = [repeat_rows(x, num_samples) for x in embedding]
   with tf.GradientTape(watch_accessed_variables=False) as tape:
-    tape.watch([observation, action])
-    z = critic(observation, action, _flatten(noise))
+    tape.watch(embedding)
+    z = sample(embedding, _flatten(noise))
   # Rows are independent, so the gradient of the sum is each row's gradient.
-  gradients = tape.gradient(z, [observation, action])
+  gradients = input_gradients(tape.gradient(z, embedding))
   for name, gradient in zip(('observation', 'action'), gradients):
     if gradient is None:
       raise ValueError(f'The critic does not depend on its {name}.')
@@ -89,11 +91,8 @@ def sobolev_samples(
   _check_wrt(wrt)
   if wrt == 'none':
     num_samples = noise.shape[1]
-    z = critic(
-      repeat_rows(observation, num_samples),
-      repeat_rows(action, num_samples),
-      _flatten(noise),
-    )
+    embedding, sample, _ = _in_halves(critic, observation, action)
+    z = sample([repeat_rows(x, num_samples) for x in embedding], _flatten(noise))
     return tf.reshape(z, [-1, num_samples, 1])
   z, dz_ds, dz_da = samples_and_gradients(critic, observation, action, noise)
   blocks = [dz_da] if wrt == 'action' else [dz_ds, dz_da]
@@ -154,16 +153,23 @@ def sobolev_target(
 
   x = action if wrt == 'action' else tf.concat([observation, action], -1)
   value, jacobian = value_and_jacobian(outcome, x)
-  reward, next_observation, next_action = tf.split(
-    value, [1, state_size, value.shape[-1] - 1 - state_size], axis=-1
-  )
-  z, dz_ds, dz_da = samples_and_gradients(critic, next_observation, next_action, noise)
-  discount = discount[:, tf.newaxis]
-  y = reward + discount * z
-  # [B, M, S + A] times [B, X, S + A] over the last axis.
-  through = tf.matmul(tf.concat([dz_ds, dz_da], -1), jacobian[..., 1:], transpose_b=True)
-  dy_dx = jacobian[:, tf.newaxis, :, 0] + discount[..., tf.newaxis] * through
-  return tf.stop_gradient(tf.concat([y[..., tf.newaxis], dy_dx], axis=-1))
+
+  def bootstrap(value, jacobian, discount, noise):
+    reward, next_observation, next_action = tf.split(
+      value, [1, state_size, value.shape[-1] - 1 - state_size], axis=-1
+    )
+    z, dz_ds, dz_da = samples_and_gradients(critic, next_observation, next_action, noise)
+    discount = discount[:, tf.newaxis]
+    y = reward + discount * z
+    # [B, M, S + A] times [B, X, S + A] over the last axis.
+    dz = tf.concat([dz_ds, dz_da], -1)
+    through = tf.matmul(dz, jacobian[..., 1:], transpose_b=True)
+    dy_dx = jacobian[:, tf.newaxis, :, 0] + discount[..., tf.newaxis] * through
+    return tf.concat([y[..., tf.newaxis], dy_dx], axis=-1)
+
+  size = chunks.chunk_size(*noise.shape[:2])
+  target = chunks.map_chunks(bootstrap, (value, jacobian, discount, noise), size)
+  return tf.stop_gradient(target)
 
 
 def plain_sobolev_target(
@@ -262,6 +268,23 @@ def _split(x: tf.Tensor, observation: tf.Tensor, wrt: str):
     return observation, x
   state_size = observation.shape[-1]
   return tf.split(x, [state_size, x.shape[-1] - state_size], axis=-1)
+
+
+def _in_halves(critic: Critic, observation: tf.Tensor, action: tf.Tensor):
+  """What the samples of each pair share, what makes one of it, and the way back.
+
+  A critic with `embed`, `sample` and `input_gradients` (`networks.Critic`) computes
+  most of the pair's part once a pair. Any other is given its inputs, repeated.
+
+  Returns:
+    embedding: a list of [B, ...].
+    sample: (embedding of N rows, noise [N, K]) -> returns [N].
+    input_gradients: dz/d embedding of N rows -> (dz/ds [N, S], dz/da [N, A]).
+  """
+  if hasattr(critic, 'embed'):
+    return critic.embed(observation, action), critic.sample, critic.input_gradients
+  sample = lambda embedding, noise: critic(*embedding, noise)
+  return [observation, action], sample, lambda gradients: gradients
 
 
 def _flatten(noise: tf.Tensor) -> tf.Tensor:

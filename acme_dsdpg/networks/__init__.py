@@ -75,7 +75,9 @@ def make_networks(
       observation_size, config.normalize_observations, dtype=dtype, name='normalizer'
     ),
     policy=Policy(spec.actions, seed=policy_seed, name='policy', **mlp),
-    critic=Critic(seed=critic_seed, name='critic', **mlp),
+    critic=Critic(
+      (observation_size, action_size, noise_dim), seed=critic_seed, name='critic', **mlp
+    ),
     world_model=WorldModel(
       observation_size,
       config.world_model_hidden_sizes,

@@ -1,6 +1,6 @@
 """Layers shared by the policy, the critic and the world model."""
 
-from typing import Callable, Iterator, Optional, Sequence
+from typing import Callable, Iterator, List, Optional, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -116,17 +116,79 @@ class MLP(tf.keras.layers.Layer):
       name='output',
     )
 
+  def build(self, shape):
+    self._input_size = shape[-1]
+    previous = 0
+    for layer in self._hidden:
+      with tf.name_scope(layer.name):
+        layer.build([None, previous + self._input_size])
+      previous = layer.units
+    with tf.name_scope(self._output.name):
+      self._output.build([None, previous])
+    # h_0 = x has a residual as well.
+    self._adds_input = self._residual and self._hidden[0].units == self._input_size
+    super().build(shape)
+
   def call(self, x):
-    h = x
-    for i, layer in enumerate(self._hidden):
-      out = layer(h if i == 0 else tf.concat([h, x], axis=-1))
+    return self.from_terms(self.input_terms(x))
+
+  def input_terms(self, x: tf.Tensor, start: int = 0) -> List[tf.Tensor]:
+    """What some columns of the input contribute: linear in them.
+
+    The input enters each hidden layer through a product with its kernel, so what
+    rows share can be computed once for all of them, and repeated.
+
+    Args:
+      x: [N, size], the input's columns `start` to `start + size`.
+      start: the first of them.
+
+    Returns:
+      A list of [N, H_i]. Its sum over a partition of the columns is what
+      `from_terms` takes.
+    """
+    stop = start + x.shape[-1]
+    terms = [tf.matmul(x, kernel[start:stop]) for kernel in self._input_kernels()]
+    if self._adds_input:
+      terms.append(tf.pad(x, [[0, 0], [start, self._input_size - stop]]))
+    return terms
+
+  def input_gradient(
+    self, gradients: Sequence[tf.Tensor], start: int, stop: int
+  ) -> tf.Tensor:
+    """From derivatives by the terms those by input columns: `input_terms` transposed.
+
+    Args:
+      gradients: of a row's output by each of its terms, [N, H_i].
+      start: the first column.
+      stop: one past the last.
+
+    Returns:
+      [N, stop - start].
+    """
+    by_layer = zip(gradients, self._input_kernels())
+    columns = [tf.matmul(g, k[start:stop], transpose_b=True) for g, k in by_layer]
+    if self._adds_input:
+      columns.append(gradients[-1][:, start:stop])
+    return tf.add_n(columns)
+
+  def from_terms(self, terms: Sequence[tf.Tensor]) -> tf.Tensor:
+    """The output, [N, output_size], from the terms of the whole input."""
+    h = terms[-1] if self._adds_input else None
+    for i, (layer, term) in enumerate(zip(self._hidden, terms)):
+      out = term + layer.bias
+      if i:
+        out += tf.matmul(h, layer.kernel[: h.shape[-1]])
       if self._norm == 'first' and i == 0:
         out = tf.tanh(self._norms[0](out))
       else:
         out = self._activation(out)
         if self._norm == 'after':
           out = self._norms[i](out)
-      if self._residual and out.shape[-1] == h.shape[-1]:
+      if self._residual and h is not None and out.shape[-1] == h.shape[-1]:
         out += h
       h = out
     return self._output(h)
+
+  def _input_kernels(self) -> List[tf.Tensor]:
+    """[input_size, H_i] each: the last rows of each hidden layer's kernel."""
+    return [layer.kernel[-self._input_size :] for layer in self._hidden]

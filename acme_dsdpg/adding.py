@@ -1,0 +1,45 @@
+"""What replayed transitions hold beside Acme's."""
+
+from typing import NamedTuple
+
+from acme import adders, specs
+import dm_env
+import numpy as np
+
+
+class Outcome(NamedTuple):
+  """What follows a state and action: arrays, tensors or specs.
+
+  reward [...], discount [...], next_observation [..., S].
+  """
+
+  reward: np.ndarray
+  discount: np.ndarray
+  next_observation: np.ndarray
+
+
+def first_step_spec(environment_spec: specs.EnvironmentSpec) -> Outcome:
+  """The spec of what `FirstStepAdder` stores."""
+  return Outcome(
+    environment_spec.rewards, environment_spec.discounts, environment_spec.observations
+  )
+
+
+class FirstStepAdder(adders.Adder):
+  """Stores with each N-step transition the outcome of its first step, as `extras`."""
+
+  def __init__(self, adder: adders.Adder):
+    self._adder = adder
+
+  def reset(self):
+    self._adder.reset()
+
+  def add_first(self, timestep: dm_env.TimeStep):
+    self._adder.add_first(timestep)
+
+  def add(self, action, next_timestep: dm_env.TimeStep, extras=()):
+    del extras
+    outcome = Outcome(
+      next_timestep.reward, next_timestep.discount, next_timestep.observation
+    )
+    self._adder.add(action, next_timestep, outcome)

@@ -1,0 +1,122 @@
+"""What the learner computes cheaply equals Algorithm 1 taken literally, in float64."""
+
+from acme import specs, types
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from acme_dsdpg import adding, chunks, learning, plain
+from acme_dsdpg import config as config_lib
+from acme_dsdpg import networks as networks_lib
+
+S, A, B = 5, 2, 6
+SPEC = specs.EnvironmentSpec(
+  observations=specs.Array((S,), np.float32),
+  actions=specs.BoundedArray((A,), np.float32, -1.0, 1.0),
+  rewards=specs.Array((), np.float32),
+  discounts=specs.BoundedArray((), np.float32, 0.0, 1.0),
+)
+SMALL = dict(
+  batch_size=B, num_samples=4, policy_num_samples=3, noise_dim=3,
+  hidden_sizes=(7, 7), world_model_hidden_sizes=(6, 6),
+)  # fmt: skip
+
+
+def _transition():
+  rng = np.random.default_rng(0)
+  float64 = lambda *shape: tf.constant(rng.normal(size=shape))
+  outcome = lambda: adding.Outcome(
+    float64(B), tf.constant(np.resize([0.0, 0.5, 1.0], B)), float64(B, S)
+  )
+  n_step = outcome()
+  return types.Transition(
+    observation=float64(B, S),
+    action=tf.tanh(float64(B, A)),
+    reward=n_step.reward,
+    discount=n_step.discount,
+    next_observation=n_step.next_observation,
+    extras=outcome(),
+  )
+
+
+def _make(kind, config):
+  online, target = (
+    networks_lib.make_networks(SPEC, config, seed, tf.float64) for seed in (0, 1)
+  )
+  learner = kind(online, target.policy, target.critic, config, iter(()))
+  rng = np.random.default_rng(1)
+  for network in (online.policy, target.policy, target.critic, online.world_model):
+    # Policies start near zero, where much vanishes; biases and norms at 0 or 1.
+    for variable in network.variables if network else ():
+      variable.assign_add(0.3 * rng.normal(size=variable.shape))
+  return learner
+
+
+def _stages(learner):
+  """Target, then gradients and metrics of each network, as a list of arrays each."""
+
+  @tf.function(autograph=False)
+  def run():
+    seeds, batch = learner._draw_seeds(), learner._prepare(_transition())
+    target = learner._bellman_target(batch, seeds)
+    result = {
+      'target': target,
+      'critic': learner._critic_gradients(batch, target, seeds.critic),
+      'policy': learner._policy_gradients(batch, seeds.policy),
+    }
+    if 'world_model' in learner._trainable:
+      result['world_model'] = learner._world_model_gradients(batch, seeds.model)
+    return result
+
+  return {k: [x.numpy() for x in tf.nest.flatten(v)] for k, v in run().items()}
+
+
+# The whole batch at once; by two states.
+@pytest.mark.parametrize(('rows', 'layer_norm'), [(800, True), (8, False)])
+@pytest.mark.parametrize(
+  'overrides',
+  [
+    *({'agent': agent} for agent in config_lib.PRESETS),
+    {'agent': 'dsdpg', 'unbiased_mmd': True},
+    {'agent': 'dsdpg_anchored', 'one_step_model': True, 'linear_gradient_weight': 3.0},
+    {'agent': 'dsdpg_anchored', 'one_step_model': False},
+  ],
+  ids=lambda overrides: '-'.join(map(str, overrides.values())),
+)
+def test_losses_and_gradients_equal_the_plain_form(
+  overrides, layer_norm, rows, monkeypatch
+):
+  monkeypatch.setattr(chunks, 'MAX_ROWS', rows)
+  config = config_lib.make_config({**SMALL, 'layer_norm': layer_norm, **overrides}).dsdpg
+  expected = _stages(_make(plain.PlainLearner, config))
+  actual = _stages(_make(learning.DSDPGLearner, config))
+  assert expected.keys() == actual.keys()
+  for name, arrays in expected.items():
+    for x, y in zip(arrays, actual[name]):
+      scale = np.max(np.abs(x))
+      np.testing.assert_allclose(y, x, rtol=0, atol=1e-8 * scale, err_msg=name)
+
+
+def test_chunks_are_the_largest_divisor_within_the_rows():
+  assert chunks.chunk_size(256, 50, 800) == 16
+  assert chunks.chunk_size(64, 10, 800) == 64
+  assert chunks.chunk_size(60, 10, 200) == 20
+  # A prime number of states would be taken one by one.
+  assert chunks.chunk_size(61, 50, 800) == 61
+
+
+@pytest.mark.parametrize('size', [1, 2, 6])
+def test_map_chunks_equals_the_function_on_the_whole(size):
+  x, y = tf.random.normal([6, 3]), tf.random.normal([6])
+  function = lambda a, b: a[:, :2] * b[:, tf.newaxis]
+  expected = function(x, y)
+  np.testing.assert_array_equal(chunks.map_chunks(function, (x, y), size), expected)
+
+
+@pytest.mark.parametrize('size', [1, 2, 6])
+def test_mean_over_chunks_is_the_mean_over_all_rows(size):
+  x = tf.random.normal([6, 3], dtype=tf.float64)
+  function = lambda a: {'mean': tf.reduce_mean(a), 'columns': [tf.reduce_mean(a, 0)]}
+  actual = chunks.mean_over_chunks(function, (x,), size)
+  np.testing.assert_allclose(actual['mean'], np.mean(x), rtol=1e-12)
+  np.testing.assert_allclose(actual['columns'][0], np.mean(x, 0), rtol=1e-12)
