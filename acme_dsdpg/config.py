@@ -16,7 +16,7 @@ from typing import Any, Dict, Iterable, Mapping, Optional, Tuple
 
 CRITICS = ('samples', 'point')
 SOBOLEV = ('none', 'action', 'state_action')
-TARGETS = ('observed', 'reconstructed', 'anchored')
+TARGETS = ('observed', 'reconstructed', 'anchored', 'anchored_one_step')
 KERNELS = ('multiquadric', 'rbf', 'rational_quadratic', 'linear')
 
 # The multiquadric + linear kernel of the project's own agents: what the linear
@@ -44,8 +44,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
   'dsdpg_anchored': dict(
     critic='samples',
     sobolev='action',
-    targets='anchored',
-    one_step_model=True,
+    targets='anchored_one_step',
     **_LINEAR,
   ),
 }
@@ -136,11 +135,10 @@ class DSDPGConfig(_Checks):
     sobolev: which input gradients of the return are learned: 'none', 'action',
       or 'state_action'.
     targets: where bootstrapped targets are evaluated: 'observed' transitions,
-      'reconstructed' ones (the world model's, Alg. 1), or 'anchored' ones (the
-      observed values with the world model's derivatives).
-    one_step_model: the world model spans one environment step, not N, and the
-      target's gradient is that of the one-step target; its return stays the
-      N-step one. Anchored targets only. See the README.
+      'reconstructed' ones (the world model's, Alg. 1), 'anchored' ones (the
+      observed values with the world model's derivatives), or 'anchored_one_step'
+      (the return that of the N observed steps, its gradient that of the first step
+      alone, which is what the world model then learns).
     num_samples: M, samples of the return a state-action pair (A.8).
     policy_num_samples: samples the policy's loss averages over.
     noise_dim: K, dimension of the critic's noise (A.8).
@@ -183,8 +181,7 @@ class DSDPGConfig(_Checks):
 
   critic: str = 'samples'
   sobolev: str = 'action'
-  targets: str = 'anchored'
-  one_step_model: bool = False
+  targets: str = 'anchored_one_step'
 
   num_samples: int = 10
   policy_num_samples: int = 10
@@ -275,13 +272,6 @@ class DSDPGConfig(_Checks):
       'transitions have no derivatives to learn from',
     )
     _check(
-      self.targets == 'anchored' or not self.one_step_model,
-      'one_step_model',
-      self.one_step_model,
-      'False unless targets are anchored: elsewhere the N-step return itself is '
-      "the world model's",
-    )
-    _check(
       not (self.unbiased_mmd and self.critic == 'samples' and self.num_samples < 2),
       'num_samples',
       self.num_samples,
@@ -293,6 +283,11 @@ class DSDPGConfig(_Checks):
   def uses_world_model(self) -> bool:
     """Whether a world model exists and is trained."""
     return self.targets != 'observed'
+
+  @property
+  def one_step_model(self) -> bool:
+    """Whether the world model spans one environment step instead of N."""
+    return self.targets == 'anchored_one_step'
 
   @property
   def updates_per_step(self) -> float:

@@ -109,13 +109,60 @@ def test_n_step_returns_and_discounts_of_a_hand_written_episode(terminates):
     # What the learner computes with, its own gamma included.
     batch = learner._prepare(next(iterator).data)
     for s, e, r, d in zip(
-      batch.observation[:, 0], batch.next_observation[:, 0], batch.reward, batch.discount
+      batch.observation[:, 0],
+      batch.outcome.next_observation[:, 0],
+      batch.outcome.reward,
+      batch.outcome.discount,
     ):
       seen[int(s), int(e)] = (float(r), float(d))
   assert client.server_info()['priority_table'].current_size == len(expected)
   assert seen.keys() == expected.keys()
   for key, value in expected.items():
     np.testing.assert_allclose(seen[key], value, rtol=1e-6)
+  server.stop()
+
+
+@pytest.mark.parametrize('terminates', [True, False])
+def test_a_one_step_model_is_given_the_first_step_beside_the_n(terminates):
+  length, gamma = 6, 0.5
+  environment = environments.wrap(Counting(length, terminates))
+  spec = specs.make_environment_spec(environment)
+  builder = make_builder(
+    agent='dsdpg_anchored', targets='anchored_one_step', n_step=3, discount=gamma,
+    min_replay_size=1, normalize_observations=False,
+  )  # fmt: skip
+  server = reverb.Server(builder.make_replay_tables(spec, limit_rate=False))
+  client = reverb.Client(f'localhost:{server.port}')
+  networks = builder.make_networks(spec)
+  policy = networks.make_acting_policy()
+  actor = builder.make_actor(policy, policy, builder.make_adder(client))
+  acme.EnvironmentLoop(environment, actor, logger=loggers.NoOpLogger()).run_episode()
+  iterator = builder.make_dataset_iterator(client)
+  learner = builder.make_learner(spec, networks, iterator)
+  seen, expected = set(), expected_transitions(length, terminates, 3, gamma)
+  for _ in range(40):
+    batch = learner._prepare(next(iterator).data)
+    first = batch.model_outcome
+    rows = zip(
+      batch.observation[:, 0],
+      first.next_observation[:, 0],
+      first.reward,
+      first.discount,
+      batch.outcome.next_observation[:, 0],
+      batch.outcome.reward,
+      batch.outcome.discount,
+    )
+    for start, next_start, reward, discount, end, n_step_reward, n_step_discount in rows:
+      t = int(start)
+      seen.add(t)
+      assert int(next_start) == t + 1
+      assert float(reward) == t + 1
+      ended = terminates and t == length - 1
+      assert float(discount) == (0.0 if ended else gamma)
+      np.testing.assert_allclose(
+        (n_step_reward, n_step_discount), expected[t, int(end)], rtol=1e-6
+      )
+  assert seen == set(range(length))
   server.stop()
 
 

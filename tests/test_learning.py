@@ -11,8 +11,8 @@ import reverb
 import tensorflow as tf
 from tensorflow_probability.python.internal import samplers
 
+from acme_dsdpg import adding, learning
 from acme_dsdpg import config as config_lib
-from acme_dsdpg import learning
 from acme_dsdpg import networks as networks_lib
 from tests.oracles import kernels as oracle_kernels
 from tests.oracles import mlp
@@ -75,6 +75,11 @@ def _transition(seed):
     # Ended, halved, and going on.
     discount=float32(np.resize([0.0, 0.5, 1.0], B)),
     next_observation=float32(2.0 + 3.0 * rng.normal(size=(B, S))),
+    extras=adding.Outcome(
+      reward=float32(rng.normal(size=B)),
+      discount=float32(np.resize([0.0, 1.0], B)),
+      next_observation=float32(2.0 + 3.0 * rng.normal(size=(B, S))),
+    ),
   )
 
 
@@ -365,6 +370,22 @@ def test_ddpg_is_the_classic_squared_td_error_and_policy_gradient():
   # The policy is updated after the critic.
   q = critic(s, policy(s, before['policy']), after['critic'])
   np.testing.assert_allclose(row['policy_loss'], -np.mean(q), rtol=1e-4)
+
+
+def test_a_one_step_model_gives_the_gradient_and_the_n_steps_the_return():
+  def target(transition, **overrides):
+    learner = _make('dsdpg_anchored', **overrides).learner
+    return learner._bellman_target(learner._prepare(transition), learner._draw_seeds())
+
+  t = _transition(0)
+  first_step = types.Transition(t.observation, t.action, *t.extras)
+  actual = target(t, targets='anchored_one_step')
+  n_step_target = target(t, targets='anchored')
+  one_step_target = target(first_step, targets='anchored')
+  np.testing.assert_allclose(actual[..., 0], n_step_target[..., 0], rtol=1e-5)
+  np.testing.assert_allclose(actual[..., 1:], one_step_target[..., 1:], rtol=1e-4)
+  assert np.max(np.abs(actual - n_step_target)[..., 1:]) > 0.01
+  assert np.max(np.abs(actual - one_step_target)[..., 0]) > 0.01
 
 
 def test_one_gamma_is_left_to_the_learner():

@@ -78,8 +78,12 @@ def _stages(learner):
   [
     *({'agent': agent} for agent in config_lib.PRESETS),
     {'agent': 'dsdpg', 'unbiased_mmd': True},
-    {'agent': 'dsdpg_anchored', 'one_step_model': True, 'linear_gradient_weight': 3.0},
-    {'agent': 'dsdpg_anchored', 'one_step_model': False},
+    {
+      'agent': 'dsdpg_anchored',
+      'targets': 'anchored_one_step',
+      'linear_gradient_weight': 3.0,
+    },
+    {'targets': 'anchored'},
   ],
   ids=lambda overrides: '-'.join(map(str, overrides.values())),
 )
