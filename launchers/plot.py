@@ -2,7 +2,7 @@
 
 A RUN is a run directory, or a directory with run directories somewhere below. One
 panel a task; runs of one agent are a mean and a band of one deviation over seeds;
-published curves (results/references) are dashed.
+published curves (results/references) are dashed. The same numbers are printed as a table.
 """
 
 import collections
@@ -93,15 +93,46 @@ def plot(runs, references):
   return figure
 
 
+def table(runs):
+  """Markdown: the return at quarters of the run, and of the last five evaluations.
+
+  Means over seeds, with the deviation over seeds where there are several.
+  """
+  lines = [
+    '| task | agent | seeds | steps | 25% | 50% | 75% | end | mean of the last 5 |',
+    '|---|---|---|---|---|---|---|---|---|',
+  ]
+
+  def cell(values):
+    spread = f' +- {np.std(values):.0f}' if len(values) > 1 else ''
+    return f'{np.mean(values):.0f}{spread}'
+
+  for task, curves in sorted(runs.items()):
+    for agent, seeds in sorted(curves.items()):
+      last = min(steps[-1] for steps, _ in seeds)
+      cells = []
+      for share in (0.25, 0.5, 0.75, 1.0):
+        cells.append(
+          cell([r[np.argmin(np.abs(steps - share * last))] for steps, r in seeds])
+        )
+      cells.append(cell([np.mean(r[steps <= last][-5:]) for steps, r in seeds]))
+      lines.append(
+        f'| {task} | `{agent}` | {len(seeds)} | {last:,.0f} | {" | ".join(cells)} |'
+      )
+  return '\n'.join(lines)
+
+
 def main():
-  """Flags in, two files out."""
+  """Flags in, a table and two files out."""
   paths = app.parse_flags_with_usage(sys.argv)[1:]
   try:
     if not paths:
       raise config_lib.ConfigError('Name at least one run directory.')
-    figure = plot(read_runs(paths), _REFERENCES.value)
+    runs = read_runs(paths)
+    figure = plot(runs, _REFERENCES.value)
   except config_lib.ConfigError as e:
     sys.exit(str(e))
+  print(table(runs))
   for suffix in ('png', 'pdf'):
     figure.savefig(f'{_OUTPUT.value}.{suffix}', dpi=150)
     print(f'{_OUTPUT.value}.{suffix}')

@@ -1,0 +1,221 @@
+"""Is the world model's derivative right? It is compared with the simulator's.
+
+Acts with a run's policy and exploration noise, trains the cVAE on the transitions as
+the learner would, and compares d(s+, R)/da of held-out transitions, at the inferred
+latent, with central finite differences in MuJoCo: the physics is set back to the state,
+the action is moved, and the later actions of an N-step transition are replayed.
+"""
+
+import csv
+import os
+import sys
+
+from acme_dsdpg import quiet
+
+quiet.silence()
+
+from absl import app, flags
+import numpy as np
+import tensorflow as tf
+import tree
+
+from acme_dsdpg import config as config_lib
+from acme_dsdpg import environments
+from acme_dsdpg import networks as networks_lib
+from acme_dsdpg.losses import cvae
+
+_N_STEPS = flags.DEFINE_list('n_steps', ['1', '3', '5'], 'Horizons of the model.')
+_NUM_TRANSITIONS = flags.DEFINE_integer('num_transitions', 30_000, 'Steps acted.')
+_NUM_TESTS = flags.DEFINE_integer('num_tests', 150, 'Transitions compared.')
+_UPDATES = flags.DEFINE_list('updates', ['500', '1000', '2000', '4000'], 'When.')
+_BATCH_SIZE = flags.DEFINE_integer('batch_size', 64, 'Transitions an update.')
+_OUTPUT = flags.DEFINE_string('output', None, 'CSV file for the figures.')
+
+_HELD_OUT = 0.1  # Of the transitions, the last ones.
+_STEP = 0.1  # Of the finite differences, actions in [-1, 1].
+
+
+class Simulator:
+  """A task of the suite that can be set back to a physics state."""
+
+  def __init__(self, env, task):
+    self.environment = environments.make_environment(env, task, seed=0)
+    self._base = self.environment
+    while hasattr(self._base, 'environment'):
+      self._base = self._base.environment
+    self.environment.reset()
+
+  def state(self):
+    """Positions, velocities, and what warm-starts the solver."""
+    physics = self._base.physics
+    return physics.get_state(), physics.data.qacc_warmstart.copy()
+
+  def outcome(self, state, actions, discount):
+    """[R ; s+] after `actions`, [N, A], from `state`."""
+    physics = self._base.physics
+    physics.set_state(state[0])
+    physics.forward()
+    physics.data.qacc_warmstart[:] = state[1]
+    self._base._reset_next_step, self._base._step_count = False, 0
+    reward = 0.0
+    for i, action in enumerate(actions):
+      timestep = self._base.step(np.clip(action, -1.0, 1.0))
+      reward += discount**i * timestep.reward
+    leaves = tree.flatten(timestep.observation)
+    return np.concatenate([[reward], *(np.ravel(x) for x in leaves)])
+
+
+def collect(simulator, policy, sigma, number, seed=0):
+  """Acts; returns arrays observation, action, reward, episode, and the states."""
+  environment, rng = simulator.environment, np.random.default_rng(seed)
+  rows, states, episode = [], [], 0
+  timestep = environment.reset()
+  for _ in range(number):
+    states.append(simulator.state())
+    mean = policy(tf.constant(timestep.observation[np.newaxis])).numpy()[0]
+    noise = sigma * rng.normal(size=mean.shape)
+    action = np.clip(mean + noise, -1, 1).astype(np.float32)
+    observation = timestep.observation
+    timestep = environment.step(action)
+    rows.append((observation, action, timestep.reward, episode))
+    if timestep.last():
+      timestep, episode = environment.reset(), episode + 1
+  return [np.array(column) for column in zip(*rows)], states
+
+
+def true_jacobians(simulator, states, actions, discount, scale):
+  """[T, A, 1 + S] by central differences; observations divided by `scale`."""
+  result = []
+  for state, chosen in zip(states, actions):
+    by_action = []
+    for direction in np.eye(chosen.shape[-1]):
+      moved = np.zeros_like(chosen, dtype=np.float64)
+      moved[0] = _STEP * direction
+      difference = simulator.outcome(state, chosen + moved, discount) - simulator.outcome(
+        state, chosen - moved, discount
+      )
+      by_action.append(difference / (2 * _STEP))
+    result.append(by_action)
+  result = np.array(result)
+  result[..., 1:] /= scale
+  return result
+
+
+def compare(n_step, data, states, simulator, config):
+  """Trains a model of `n_step` steps; yields a row of figures at each of --updates."""
+  observation, action, reward, episode = data
+  mean, scale = observation.mean(0), np.sqrt(observation.var(0) + 1e-6)
+  normal = ((observation - mean) / scale).astype(np.float32)
+  starts = np.arange(len(action) - n_step)
+  starts = starts[episode[starts] == episode[starts + n_step]]
+  gammas = config.discount ** np.arange(n_step)
+  returns = sum(g * reward[starts + i] for i, g in enumerate(gammas)).astype(np.float32)
+  rows = [normal[starts], action[starts], returns, normal[starts + n_step]]
+  num_train = int((1 - _HELD_OUT) * len(starts))
+  train = [tf.constant(x[:num_train]) for x in rows]
+
+  rng = np.random.default_rng(1)
+  # Well within the bounds, so that no difference is clipped.
+  inside = np.flatnonzero(np.all(np.abs(action[starts]) < 1 - _STEP, axis=1))
+  held_out = inside[inside >= num_train + n_step]
+  if len(held_out) < _NUM_TESTS.value:
+    sys.exit(f'Only {len(held_out)} held-out actions are not at their bounds.')
+  chosen = rng.choice(held_out, _NUM_TESTS.value, replace=False)
+  chosen_actions = [action[starts[i] : starts[i] + n_step] for i in chosen]
+  chosen_states = [states[starts[i]] for i in chosen]
+  again = simulator.outcome(chosen_states[0], chosen_actions[0], config.discount)[1:]
+  error = np.max(np.abs(again - observation[starts[chosen[0]] + n_step]))
+  if error > 1e-4:
+    sys.exit(f'The simulator does not replay this task: off by {error:.2g}.')
+  truth = true_jacobians(simulator, chosen_states, chosen_actions, config.discount, scale)
+  test = [tf.constant(x[chosen]) for x in rows]
+
+  model = networks_lib.WorldModel(normal.shape[1], config.world_model_hidden_sizes, 0)
+  model(test[0], test[1], test[2], test[3])
+  optimizer = tf.keras.optimizers.Adam(config.world_model_learning_rate)
+  optimizer._create_all_weights(model.trainable_variables)
+
+  @tf.function(jit_compile=True, autograph=False)
+  def update(seed):
+    shape = [_BATCH_SIZE.value]
+    indices = tf.random.stateless_uniform(shape, seed, 0, num_train, tf.int32)
+    s, a, r, next_s = (tf.gather(x, indices) for x in train)
+    with tf.GradientTape() as tape:
+      losses = cvae.cvae_loss(
+        model.encode(s, a, r, next_s),
+        model.prior(),
+        lambda latent: model.decode(s, a, latent),
+        r,
+        next_s,
+        config.kl_weight,
+        seed + 1,
+      )
+    gradients = tape.gradient(losses.loss, model.trainable_variables)
+    optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+    return losses
+
+  @tf.function(autograph=False)
+  def jacobian():
+    s, a, r, next_s = test
+    latent = model.encode(s, a, r, next_s).mean()
+    with tf.GradientTape() as tape:
+      tape.watch(a)
+      reward, next_state = model.decode(s, a, latent)
+      outcome = tf.concat([reward[:, tf.newaxis], next_state], 1)
+    return tf.linalg.matrix_transpose(tape.batch_jacobian(outcome, a))
+
+  checks = sorted(int(x) for x in _UPDATES.value)
+  for i in range(1, checks[-1] + 1):
+    losses = update(tf.constant([i, 0]))
+    if i in checks:
+      learned = jacobian().numpy()
+      yield {
+        'n_step': n_step,
+        'updates': i,
+        'reconstruction_error': float(losses.reconstruction),
+        'kl': float(losses.kl),
+        **agreement(learned[..., 1:], truth[..., 1:], 'state'),
+        **agreement(learned[..., :1], truth[..., :1], 'reward'),
+      }
+
+
+def agreement(learned, truth, name):
+  """Median cosine and ratio of norms of Jacobians, [T, A, Y]; and the slope.
+
+  The slope is that of the least-squares line through the origin over all entries.
+  """
+  norm = lambda x: np.sqrt(np.sum(x**2, axis=(1, 2)))
+  products = np.sum(learned * truth, axis=(1, 2))
+  return {
+    f'{name}_cosine': np.median(products / (norm(learned) * norm(truth) + 1e-12)),
+    f'{name}_norm_ratio': np.median(norm(learned) / (norm(truth) + 1e-12)),
+    f'{name}_slope': np.sum(products) / np.sum(truth**2),
+  }
+
+
+def main():
+  """Compares and prints a row for each horizon and number of updates."""
+  arguments = app.parse_flags_with_usage(sys.argv)[1:]
+  if len(arguments) != 1 or not os.path.exists(os.path.join(arguments[0], 'policy')):
+    sys.exit('Give one run directory that holds a policy.')
+  with open(os.path.join(arguments[0], 'config.json'), encoding='utf-8') as file:
+    run = config_lib.ExperimentConfig.from_json(file.read())
+  tf.config.threading.set_intra_op_parallelism_threads(1)
+  simulator = Simulator(run.env, run.task)
+  policy = tf.saved_model.load(os.path.join(arguments[0], 'policy'))
+  data, states = collect(simulator, policy, run.dsdpg.sigma, _NUM_TRANSITIONS.value)
+  print(f'{run.env}: mean return {1000 * np.mean(data[2]):.0f} with exploration noise')
+  rows = []
+  for n_step in map(int, _N_STEPS.value):
+    for row in compare(n_step, data, states, simulator, run.dsdpg):
+      rows.append({k: round(float(v), 3) for k, v in row.items()})
+      print('  '.join(f'{k} {v:g}' for k, v in rows[-1].items()), flush=True)
+  if _OUTPUT.value:
+    with open(_OUTPUT.value, 'w', newline='', encoding='utf-8') as file:
+      writer = csv.DictWriter(file, rows[0])
+      writer.writeheader()
+      writer.writerows(rows)
+
+
+if __name__ == '__main__':
+  main()

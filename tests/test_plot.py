@@ -1,0 +1,53 @@
+"""The plotting launcher, on runs written by hand."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+from acme_dsdpg import config as config_lib
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def _plot(*arguments):
+  return subprocess.run(
+    [sys.executable, str(ROOT / 'launchers/plot.py'), *map(str, arguments)],
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    universal_newlines=True,
+    env={**os.environ, 'PYTHONPATH': str(ROOT)},
+    check=False,
+  )
+
+
+def _write_run(directory, returns, **overrides):
+  os.makedirs(directory / 'logs')
+  config = config_lib.make_config({'env': 'walker', 'task': 'walk', **overrides})
+  (directory / 'config.json').write_text(config.to_json(), encoding='utf-8')
+  rows = ''.join(f'{1000 * i},{value}\n' for i, value in enumerate(returns))
+  (directory / 'logs/evaluator.csv').write_text(
+    'actor_steps,episode_return\n' + rows, encoding='utf-8'
+  )
+
+
+def test_table_has_mean_and_deviation_over_seeds_at_equal_steps(tmp_path):
+  _write_run(tmp_path / 'a', range(0, 90, 10), agent='ddpg', seed=0)  # To step 8,000.
+  # This seed is still running: both are compared where it stands, at step 4,000.
+  _write_run(tmp_path / 'b', range(20, 70, 10), agent='ddpg', seed=1)
+  _write_run(tmp_path / 'c', [5.0] * 9, agent='dsdpg', task='run')
+  result = _plot(tmp_path, f'--output={tmp_path}/curves')
+  assert result.returncode == 0, result.stderr
+  lines = result.stdout.splitlines()
+  assert '| walker-run | `dsdpg` | 1 | 8,000 | 5 | 5 | 5 | 5 | 5 |' in lines
+  cells = '20 +- 10 | 30 +- 10 | 40 +- 10 | 50 +- 10 | 30 +- 10'
+  assert f'| walker-walk | `ddpg` | 2 | 4,000 | {cells} |' in lines
+  for suffix in ('png', 'pdf'):
+    assert (tmp_path / f'curves.{suffix}').stat().st_size > 1000
+  assert not result.stderr
+
+
+def test_a_directory_without_runs_is_a_sentence(tmp_path):
+  result = _plot(tmp_path)
+  assert result.returncode == 1
+  assert 'has no run' in result.stderr and 'Traceback' not in result.stderr
