@@ -13,9 +13,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 def _plot(*arguments):
   return subprocess.run(
     [sys.executable, str(ROOT / 'launchers/plot.py'), *map(str, arguments)],
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    universal_newlines=True,
+    capture_output=True,
+    text=True,
     env={**os.environ, 'PYTHONPATH': str(ROOT)},
     check=False,
   )
@@ -50,4 +49,5 @@ def test_table_has_mean_and_deviation_over_seeds_at_equal_steps(tmp_path):
 def test_a_directory_without_runs_is_a_sentence(tmp_path):
   result = _plot(tmp_path)
   assert result.returncode == 1
-  assert 'has no run' in result.stderr and 'Traceback' not in result.stderr
+  assert 'has no run' in result.stderr
+  assert 'Traceback' not in result.stderr
