@@ -327,7 +327,7 @@ def acme_learners(env, batch_size):
 
   def learner(cls, distributional):
     online, target = networks(distributional), networks(distributional)
-    return cls(
+    made = cls(
       policy_network=online['policy'],
       critic_network=online['critic'],
       target_policy_network=target['policy'],
@@ -339,7 +339,9 @@ def acme_learners(env, batch_size):
       **(
         dict(dataset_iterator=iter(dataset)) if distributional else dict(dataset=dataset)
       ),
-    )._step
+    )
+    # Not the bound method: it would not keep the learner alive.
+    return lambda: made._step()
 
   return {
     "Acme's D4PG": learner(d4pg.D4PGLearner, True),

@@ -73,6 +73,17 @@ def test_every_pair_equals_the_oracle(name):
   np.testing.assert_allclose(_gram(kernel, x, y), loops, rtol=1e-12)
 
 
+@pytest.mark.parametrize('size', [1, 32, 33])  # Coordinates summed in two ways.
+def test_any_number_of_coordinates(size):
+  x, y = _samples(4, size=size), _samples(5, seed=1, size=size)
+  for kernel, expected in (
+    (kernels.Multiquadric(3.0), lambda a, b: oracle.multiquadric(a, b, 3.0)),
+    (kernels.Linear(), oracle.linear),
+  ):
+    loops = [[expected(a, b) for b in y] for a in x]
+    np.testing.assert_allclose(_gram(kernel, x, y), loops, rtol=1e-12)
+
+
 @pytest.mark.parametrize('name', PAIRS)
 def test_dtype_is_kept(name):
   x = tf.constant(_samples(4), tf.float32)
