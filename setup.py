@@ -28,6 +28,8 @@ setuptools.setup(
     'dm-sonnet>=2.0,<2.1',
     'etils>=1.0,<1.14',  # Of mujoco; later ones need Python 3.11.
     'gym>=0.25,<0.27',  # Imported by acme.wrappers.
+    'imageio>=2.20',
+    'imageio-ffmpeg>=0.4.8',
     'jax>=0.4.13,<0.4.31',  # Imported by acme.adders.
     'jaxlib>=0.4.13,<0.4.31',
     'matplotlib>=3.5',

@@ -5,20 +5,19 @@ import os
 import shutil
 import signal
 import time
-from typing import Any, Dict, Mapping
+from typing import Any, Mapping
 
 import acme
 from acme import core, specs
 from acme.tf import savers
 from acme.utils import counting, loggers
 import dm_env
-import numpy as np
 import reverb
 import tensorflow as tf
 
 from acme_dsdpg import builder as builder_lib
 from acme_dsdpg import config as config_lib
-from acme_dsdpg import environments, logging, quiet
+from acme_dsdpg import environments, evaluation, logging, quiet
 from acme_dsdpg import networks as networks_lib
 
 # Added to the seed of acting environments: evaluation starts elsewhere.
@@ -78,7 +77,7 @@ def run_experiment(
   train_loop = acme.EnvironmentLoop(
     environment, actor, child('actor'), loggers.NoOpLogger()
   )
-  evaluator = Evaluator(
+  evaluator = evaluation.Evaluator(
     environment_factory(config.seed + EVALUATION_SEED),
     builder.make_actor(policy, policy),
     config.eval_episodes,
@@ -169,31 +168,6 @@ class LearningActor(core.Actor):
       self._learner.step()
       self._num_updates += 1
     self._actor.update(wait)
-
-
-class Evaluator:
-  """Blocks of deterministic episodes in an environment of their own."""
-
-  def __init__(
-    self, environment: dm_env.Environment, actor: core.Actor, num_episodes: int
-  ):
-    self._loop = acme.EnvironmentLoop(
-      environment, actor, logger=loggers.NoOpLogger(), should_update=False
-    )
-    self._num_episodes = num_episodes
-
-  def run(self) -> Dict[str, Any]:
-    """Runs a block; mean, deviation, worst and best of the episodes' returns."""
-    episodes = [self._loop.run_episode() for _ in range(self._num_episodes)]
-    returns = np.array([float(e['episode_return']) for e in episodes])
-    return {
-      'episode_return': returns.mean(),
-      'episode_return_std': returns.std(),
-      'episode_return_min': returns.min(),
-      'episode_return_max': returns.max(),
-      'episode_length': np.mean([e['episode_length'] for e in episodes]),
-      'episodes': len(episodes),
-    }
 
 
 def set_up_tensorflow(config: config_lib.ExperimentConfig):

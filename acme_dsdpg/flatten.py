@@ -1,10 +1,18 @@
-"""An environment wrapper: nested observations to one float32 vector."""
+"""Nested observations to one float32 vector."""
+
+from typing import Any
 
 from acme import specs
 from acme.wrappers import base
 import dm_env
 import numpy as np
 import tree
+
+
+def flatten(observation: Any) -> np.ndarray:
+  """One float32 vector of a nested observation, in sorted order of its keys."""
+  leaves = [np.ravel(leaf) for leaf in tree.flatten(observation)]
+  return np.concatenate(leaves).astype(np.float32)
 
 
 class FlattenObservationWrapper(base.EnvironmentWrapper):
@@ -26,6 +34,4 @@ class FlattenObservationWrapper(base.EnvironmentWrapper):
     return specs.Array((size,), np.float32, name='observation')
 
   def _flatten(self, timestep: dm_env.TimeStep) -> dm_env.TimeStep:
-    leaves = [np.ravel(leaf) for leaf in tree.flatten(timestep.observation)]
-    observation = np.concatenate(leaves).astype(np.float32)
-    return timestep._replace(observation=observation)
+    return timestep._replace(observation=flatten(timestep.observation))

@@ -23,7 +23,7 @@ import reverb
 
 from acme_dsdpg import builder as builder_lib
 from acme_dsdpg import config as config_lib
-from acme_dsdpg import environments, experiment, logging
+from acme_dsdpg import environments, evaluation, experiment, logging
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,7 +205,7 @@ class EvaluatorNode(_Finishable):
       run.environment_spec, run.config.seed
     ).make_acting_policy()
     self._client = variable_utils.VariableClient(learner, {'policy': policy.variables})
-    self._evaluator = experiment.Evaluator(
+    self._evaluator = evaluation.Evaluator(
       run.environment_factory(run.config.seed + experiment.EVALUATION_SEED),
       builder.make_actor(policy, policy),
       run.config.eval_episodes,

@@ -1,0 +1,90 @@
+"""Evaluates a trained policy: `python launchers/evaluate.py RUN [--video=out.mp4]`."""
+
+import os
+import subprocess
+import sys
+
+from absl import app, flags
+
+_EPISODES = flags.DEFINE_integer('episodes', 10, 'Episodes, without noise.', 1)
+_SEED = flags.DEFINE_integer('seed', 2_000_000, "Of the environment's randomness.", 0)
+_VIDEO = flags.DEFINE_string('video', None, 'Film of the episodes to write (.mp4).')
+
+_BACKENDS = ('egl', 'osmesa', 'glfw')
+
+
+def choose_backend():
+  """Sets MUJOCO_GL to the first backend that renders here, unless it is set.
+
+  Exits with what to install if none does.
+  """
+  if os.environ.get('MUJOCO_GL', 'disable') != 'disable':
+    return
+  probe = (
+    "from dm_control import suite; suite.load('cartpole', 'balance').physics.render(8, 8)"
+  )
+  for backend in _BACKENDS:
+    environment = {**os.environ, 'MUJOCO_GL': backend}
+    quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [sys.executable, '-c', probe]
+    if not subprocess.run(command, env=environment, check=False, **quiet).returncode:
+      os.environ['MUJOCO_GL'] = backend
+      return
+  sys.exit(
+    'Cannot render: neither EGL, OSMesa nor a display works here. Install libegl1 '
+    '(and the GPU driver, or libgl1-mesa-dri), or libosmesa6.'
+  )
+
+
+def main():
+  """Runs the episodes, prints their returns, writes the film."""
+  arguments = app.parse_flags_with_usage(sys.argv)[1:]
+  if len(arguments) != 1:
+    sys.exit('Give one run directory. See --help.')
+  if _VIDEO.value:
+    if not _VIDEO.value.endswith('.mp4'):
+      sys.exit(f'video={_VIDEO.value!r} is not valid: it must end in .mp4.')
+    folder = os.path.dirname(_VIDEO.value) or '.'
+    if not os.path.isdir(folder):
+      sys.exit(f'video={_VIDEO.value!r} is not valid: {folder!r} is no directory.')
+    choose_backend()
+
+  from acme_dsdpg import quiet
+
+  quiet.silence()
+  import acme_dsdpg
+  from acme_dsdpg import config, run_directory
+
+  try:
+    run = run_directory.load(arguments[0])
+    policy = acme_dsdpg.load_policy(arguments[0])
+  except config.ConfigError as e:
+    sys.exit(str(e))
+  evaluate(run, policy)
+
+
+def evaluate(run, policy):
+  """Runs and prints; `run` is the config of the run that trained the policy."""
+  from acme_dsdpg import environments, evaluation
+
+  environment = environments.make_environment(run.env, run.task, _SEED.value)
+  film = evaluation.Film(_VIDEO.value) if _VIDEO.value else None
+  evaluator = evaluation.Evaluator(
+    environment, evaluation.PolicyActor(policy), _EPISODES.value, [film] if film else []
+  )
+  try:
+    row = evaluator.run()
+  finally:
+    if film:
+      film.close()
+  print(
+    f'{run.agent} on {run.env}-{run.task}, {row["episodes"]} episodes: return '
+    f'{row["episode_return"]:.1f} +- {row["episode_return_std"]:.1f}, worst '
+    f'{row["episode_return_min"]:.1f}, best {row["episode_return_max"]:.1f}'
+  )
+  if film:
+    print(_VIDEO.value)
+
+
+if __name__ == '__main__':
+  main()
