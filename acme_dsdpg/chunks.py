@@ -4,7 +4,7 @@ States meet only where their losses are averaged. On a CPU most of the cost of M
 samples a state is then memory traffic between the layers of [B * M, 256] arrays.
 """
 
-from typing import Any, Callable, Optional, Sequence
+from typing import Any, Callable, Sequence
 
 import tensorflow as tf
 
@@ -12,17 +12,16 @@ import tensorflow as tf
 MAX_ROWS = 640
 
 
-def chunk_size(batch_size: int, num_samples: int, max_rows: Optional[int] = None) -> int:
+def chunk_size(batch_size: int, num_samples: int) -> int:
   """States a chunk: the largest divisor of the batch that keeps to `MAX_ROWS`.
 
   The whole batch on a GPU, and where the only divisors are tiny.
   """
   if tf.config.list_physical_devices('GPU'):
     return batch_size
-  max_rows = MAX_ROWS if max_rows is None else max_rows
   divisors = [n for n in range(1, batch_size + 1) if batch_size % n == 0]
-  size = max([n for n in divisors if n * num_samples <= max_rows], default=1)
-  return size if 4 * size * num_samples >= max_rows else batch_size
+  size = max([n for n in divisors if n * num_samples <= MAX_ROWS], default=1)
+  return size if 4 * size * num_samples >= MAX_ROWS else batch_size
 
 
 def map_chunks(
@@ -59,7 +58,7 @@ def mean_over_chunks(
     return function(*tensors)
   chunks = [_split(x, size) for x in tensors]
   num_chunks = chunks[0].shape[0]
-  specs = tf.function(function).get_concrete_function(
+  specs = tf.function(function, autograph=False).get_concrete_function(
     *(tf.TensorSpec(x.shape[1:], x.dtype) for x in chunks)
   )
   zeros = tf.nest.map_structure(

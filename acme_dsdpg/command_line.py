@@ -32,7 +32,7 @@ def define_flags():
     elif field.type in _KINDS:
       flags.DEFINE_list(**kwargs)
     elif name == 'agent':
-      flags.DEFINE_enum(enum_values=list(config_lib.PRESETS), **kwargs)
+      flags.DEFINE_enum(enum_values=list(config_lib.AGENTS), **kwargs)
     else:
       flags.DEFINE_string(**kwargs)
 

@@ -48,6 +48,14 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     **_LINEAR,
   ),
 }
+# Agents of others, run in the same harness, and what of `DSDPGConfig` applies to them.
+BASELINE_FIELDS = (
+  'discount', 'n_step', 'batch_size', 'sigma', 'min_replay_size', 'max_replay_size',
+  'samples_per_insert', 'samples_per_insert_tolerance_rate', 'prefetch_size',
+  'variable_update_period', 'replay_table_name',
+)  # fmt: skip
+BASELINES = {'d4pg': dict(critic='point', sobolev='none', targets='observed')}
+AGENTS = {**PRESETS, **BASELINES}
 DEFAULT_AGENT = 'dsdpg_anchored'
 
 
@@ -272,6 +280,13 @@ class DSDPGConfig(_Checks):
       'transitions have no derivatives to learn from',
     )
     _check(
+      self.sobolev != 'none' or not self.targets.startswith('anchored'),
+      'targets',
+      self.targets,
+      'observed or reconstructed when sobolev is none: anchored targets differ '
+      'from the observed ones in their derivatives alone',
+    )
+    _check(
       not (self.unbiased_mmd and self.critic == 'samples' and self.num_samples < 2),
       'num_samples',
       self.num_samples,
@@ -302,7 +317,8 @@ class ExperimentConfig(_Checks):
   Attributes:
     env: domain of dm_control's suite.
     task: task of that domain; None is the domain's default task.
-    agent: name of the preset, one of `PRESETS`; recorded with the results.
+    agent: name of the preset, one of `PRESETS`, or 'd4pg' (Acme's own, with its own
+      networks and optimizers); recorded with the results.
     seed: seeds networks, noise, environments. Reverb's sampling is not seeded.
     num_steps: environment steps of all actors together.
     eval_every: environment steps between two evaluations.
@@ -329,7 +345,7 @@ class ExperimentConfig(_Checks):
 
   def __post_init__(self):
     self._types()
-    self._one_of('agent', tuple(PRESETS))
+    self._one_of('agent', tuple(AGENTS))
     self._positive(
         'num_steps', 'eval_every', 'eval_episodes', 'log_every',
         'checkpoint_every', 'num_actors',
@@ -377,10 +393,19 @@ def make_config(
     if name not in valid:
       raise ConfigError(f'Unknown config field {name!r}.{nearest(name, valid)}')
   agent = overrides.get('agent', defaults.get('agent', DEFAULT_AGENT))
-  if agent not in PRESETS:
+  if agent not in AGENTS:
     ExperimentConfig(agent=agent)  # Raises, naming the valid ones.
-  values = {**PRESETS[agent], **defaults, **overrides}
+  values = {**AGENTS[agent], **defaults, **overrides}
   agent_fields = {f.name for f in dataclasses.fields(DSDPGConfig)}
+  if agent in BASELINES:
+    default = DSDPGConfig(**BASELINES[agent])
+    for name in sorted(agent_fields & set(overrides) - set(BASELINE_FIELDS)):
+      _check(
+        overrides[name] == getattr(default, name),
+        name,
+        overrides[name],
+        f"left out with agent={agent!r}, which has Acme's own networks and learner",
+      )
   return ExperimentConfig(
     dsdpg=DSDPGConfig(**{k: v for k, v in values.items() if k in agent_fields}),
     **{k: v for k, v in values.items() if k not in agent_fields},

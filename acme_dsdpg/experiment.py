@@ -15,9 +15,8 @@ import dm_env
 import reverb
 import tensorflow as tf
 
-from acme_dsdpg import builder as builder_lib
 from acme_dsdpg import config as config_lib
-from acme_dsdpg import environments, evaluation, logging, quiet
+from acme_dsdpg import d4pg, environments, evaluation, logging, quiet
 from acme_dsdpg import networks as networks_lib
 
 # Added to the seed of acting environments: evaluation starts elsewhere.
@@ -41,7 +40,7 @@ def run_experiment(
     workdir: its directory, prepared by `run_directory.prepare`.
     environment_factory: seed to wrapped environment.
   """
-  builder = builder_lib.DSDPGBuilder(config.dsdpg)
+  builder = d4pg.make_builder(config.agent, config.dsdpg)
   set_up_tensorflow(config)
   environment = environment_factory(config.seed)
   environment_spec = specs.make_environment_spec(environment)

@@ -23,7 +23,7 @@ import reverb
 
 from acme_dsdpg import builder as builder_lib
 from acme_dsdpg import config as config_lib
-from acme_dsdpg import environments, evaluation, experiment, logging
+from acme_dsdpg import d4pg, environments, evaluation, experiment, logging
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Run:
     """Sets TensorFlow up and returns the builder; once a process."""
     seed = self.config.seed + seed_offset
     experiment.set_up_tensorflow(dataclasses.replace(self.config, seed=seed))
-    return builder_lib.DSDPGBuilder(self.config.dsdpg)
+    return d4pg.make_builder(self.config.agent, self.config.dsdpg)
 
 
 def make_replay_tables(run: Run) -> List[reverb.Table]:

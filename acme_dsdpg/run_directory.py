@@ -52,7 +52,7 @@ def prepare(workdir: str, config: config_lib.ExperimentConfig, fresh: bool) -> b
     shutil.rmtree(workdir)
     resuming = False
   if resuming:
-    _check_same(load(workdir), config, workdir)
+    check_same(load(workdir), config, workdir)
   os.makedirs(workdir, exist_ok=True)
   temporary = f'{path}.tmp'
   with open(temporary, 'w', encoding='utf-8') as file:
@@ -73,9 +73,10 @@ def load(workdir: str) -> config_lib.ExperimentConfig:
     raise config_lib.ConfigError(f'{path!r} is damaged: {e}.') from e
 
 
-def _check_same(
+def check_same(
   old: config_lib.ExperimentConfig, new: config_lib.ExperimentConfig, workdir: str
 ):
+  """Raises ConfigError where a run may not be resumed with another config."""
   flat = lambda c: {**dataclasses.asdict(c), **dataclasses.asdict(c.dsdpg)}
   before, now = flat(old), flat(new)
   different = [

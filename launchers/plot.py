@@ -8,6 +8,7 @@ published curves (results/references) are dashed. The same numbers are printed a
 import collections
 import csv
 import pathlib
+import re
 import sys
 
 from acme_dsdpg import quiet
@@ -44,7 +45,14 @@ def read_runs(paths):
         rows = [
           (int(r['actor_steps']), float(r['episode_return'])) for r in csv.DictReader(f)
         ]
-      runs[f'{config.env}-{config.task}'][config.agent].append(np.array(rows).T)
+      if not rows:  # It has only begun.
+        continue
+      # A sweep's variants of one preset differ in the name before the seed.
+      name = re.fullmatch(r'(.+)-seed\d+', file.parents[1].name)
+      agent = name[1] if name else config.agent
+      runs[f'{config.env}-{config.task}'][agent].append(np.array(rows).T)
+  if not runs:
+    raise config_lib.ConfigError('None of these runs has been evaluated yet.')
   return runs
 
 

@@ -32,6 +32,10 @@ def main():
     sys.exit(f'Unknown argument {argv[1]!r}: flags start with --. See --help.')
   try:
     config = command_line.config_from_flags()
+    if _DISTRIBUTED.value and config.agent in config_lib.BASELINES:
+      raise config_lib.ConfigError(
+        f'agent={config.agent!r} runs in one process only: leave out --run_distributed.'
+      )
     workdir = _WORKDIR.value or run_directory.default_workdir(config)
     run_directory.prepare(workdir, config, _FRESH.value)
   except config_lib.ConfigError as e:

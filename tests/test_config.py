@@ -51,7 +51,7 @@ INVALID = [
   (dict(targets='observed', sobolev='state_action'), 'when sobolev is not none'),
   (dict(num_samples=1, unbiased_mmd=True), '2 or more with unbiased_mmd'),
   (dict(replay_table_name=''), 'a name'),
-  (dict(agent='d4pg'), 'one of dsdpg, '),
+  (dict(agent='d5pg'), 'one of dsdpg, '),
   (dict(num_steps=0), 'greater than 0'),
   (dict(eval_every=0), 'greater than 0'),
   (dict(eval_episodes=0), 'greater than 0'),
@@ -124,9 +124,27 @@ def test_the_papers_agents_are_switches_and_the_papers_kernel(name, switches):
 
 def test_world_model_is_used_exactly_where_targets_are_not_observed():
   used = {
-    t: DSDPGConfig(sobolev='none', targets=t).uses_world_model for t in config_lib.TARGETS
+    t: DSDPGConfig(
+      sobolev='none' if t == 'observed' else 'action', targets=t
+    ).uses_world_model
+    for t in config_lib.TARGETS
   }
   assert used == {t: t != 'observed' for t in used}
+
+
+@pytest.mark.parametrize('targets', ['anchored', 'anchored_one_step'])
+def test_anchored_targets_need_derivatives(targets):
+  with pytest.raises(ConfigError, match='observed or reconstructed when sobolev is none'):
+    DSDPGConfig(sobolev='none', targets=targets)
+
+
+def test_a_baseline_refuses_what_does_not_apply_to_it():
+  config = make_config(dict(agent='d4pg', batch_size=7, sigma=0.1))
+  assert (config.agent, config.dsdpg.batch_size) == ('d4pg', 7)
+  assert not config.dsdpg.uses_world_model
+  with pytest.raises(ConfigError, match="left out with agent='d4pg'"):
+    make_config(dict(agent='d4pg', critic_learning_rate=1e-3))
+  assert ExperimentConfig.from_json(config.to_json()) == config
 
 
 def test_updates_per_step():

@@ -173,13 +173,20 @@ class _MeanModel(_TrueModel):
 
 
 class _FixedPolicyLearner(DSDPGLearner):
-  def _update_policy(self, batch, seed):
-    return {}
+  _fixed = ('policy',)
+
+  def _policy_gradients(self, batch, seed):
+    return [], {}
+
+  def _apply(self, name, gradients, metrics):
+    return {} if name in self._fixed else super()._apply(name, gradients, metrics)
 
 
 class _FixedModelLearner(_FixedPolicyLearner):
-  def _update_world_model(self, batch, seed):
-    return {}
+  _fixed = ('policy', 'world_model')
+
+  def _world_model_gradients(self, batch, seed):
+    return [], {}
 
 
 def _map_arrays(problem, function):

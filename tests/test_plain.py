@@ -59,30 +59,24 @@ def _stages(learner):
   def run():
     seeds, batch = learner._draw_seeds(), learner._prepare(_transition())
     target = learner._bellman_target(batch, seeds)
-    result = {
+    return {
       'target': target,
       'critic': learner._critic_gradients(batch, target, seeds.critic),
       'policy': learner._policy_gradients(batch, seeds.policy),
     }
-    if 'world_model' in learner._trainable:
-      result['world_model'] = learner._world_model_gradients(batch, seeds.model)
-    return result
 
   return {k: [x.numpy() for x in tf.nest.flatten(v)] for k, v in run().items()}
 
 
-# The whole batch at once; by two states.
-@pytest.mark.parametrize(('rows', 'layer_norm'), [(800, True), (8, False)])
+# The whole batch at once; two states at a time.
+@pytest.mark.parametrize(('rows', 'layer_norm'), [(B, True), (2, False)])
 @pytest.mark.parametrize(
   'overrides',
   [
     *({'agent': agent} for agent in config_lib.PRESETS),
     {'agent': 'dsdpg', 'unbiased_mmd': True},
-    {
-      'agent': 'dsdpg_anchored',
-      'targets': 'anchored_one_step',
-      'linear_gradient_weight': 3.0,
-    },
+    # A residual of the input, noise and all: 5 + 2 + 3 wide.
+    {'agent': 'dsdpg_state_action', 'hidden_sizes': (10, 10)},
     {'targets': 'anchored'},
   ],
   ids=lambda overrides: '-'.join(map(str, overrides.values())),
@@ -90,8 +84,10 @@ def _stages(learner):
 def test_losses_and_gradients_equal_the_plain_form(
   overrides, layer_norm, rows, monkeypatch
 ):
-  monkeypatch.setattr(chunks, 'MAX_ROWS', rows)
   config = config_lib.make_config({**SMALL, 'layer_norm': layer_norm, **overrides}).dsdpg
+  num_samples = config.num_samples if config.critic == 'samples' else 1
+  monkeypatch.setattr(chunks, 'MAX_ROWS', rows * num_samples)
+  assert chunks.chunk_size(B, num_samples) == min(B, rows)
   expected = _stages(_make(plain.PlainLearner, config))
   actual = _stages(_make(learning.DSDPGLearner, config))
   assert expected.keys() == actual.keys()
@@ -102,11 +98,12 @@ def test_losses_and_gradients_equal_the_plain_form(
 
 
 def test_chunks_are_the_largest_divisor_within_the_rows():
-  assert chunks.chunk_size(256, 50, 800) == 16
-  assert chunks.chunk_size(64, 10, 800) == 64
-  assert chunks.chunk_size(60, 10, 200) == 20
+  assert chunks.MAX_ROWS == 640
+  assert chunks.chunk_size(256, 50) == 8
+  assert chunks.chunk_size(64, 10) == 64
+  assert chunks.chunk_size(60, 30) == 20
   # A prime number of states would be taken one by one.
-  assert chunks.chunk_size(61, 50, 800) == 61
+  assert chunks.chunk_size(67, 50) == 67
 
 
 @pytest.mark.parametrize('size', [1, 2, 6])

@@ -35,15 +35,28 @@ def test_table_has_mean_and_deviation_over_seeds_at_equal_steps(tmp_path):
   # This seed is still running: both are compared where it stands, at step 4,000.
   _write_run(tmp_path / 'b', range(20, 70, 10), agent='ddpg', seed=1)
   _write_run(tmp_path / 'c', [5.0] * 9, agent='dsdpg', task='run')
+  # A variant of a preset, named by its directory.
+  _write_run(tmp_path / 'quiet-seed3', [7.0] * 9, agent='dsdpg', task='run', sigma=0.0)
   result = _plot(tmp_path, f'--output={tmp_path}/curves')
   assert result.returncode == 0, result.stderr
   lines = result.stdout.splitlines()
   assert '| walker-run | `dsdpg` | 1 | 8,000 | 5 | 5 | 5 | 5 | 5 |' in lines
+  assert '| walker-run | `quiet` | 1 | 8,000 | 7 | 7 | 7 | 7 | 7 |' in lines
   cells = '20 +- 10 | 30 +- 10 | 40 +- 10 | 50 +- 10 | 30 +- 10'
   assert f'| walker-walk | `ddpg` | 2 | 4,000 | {cells} |' in lines
   for suffix in ('png', 'pdf'):
     assert (tmp_path / f'curves.{suffix}').stat().st_size > 1000
   assert not result.stderr
+
+
+def test_a_run_that_has_only_begun_is_left_out(tmp_path):
+  _write_run(tmp_path / 'a', [5.0] * 9, agent='dsdpg')
+  _write_run(tmp_path / 'b', [5.0], agent='ddpg')
+  (tmp_path / 'b/logs/evaluator.csv').write_text('', encoding='utf-8')
+  result = _plot(tmp_path, f'--output={tmp_path}/curves')
+  assert result.returncode == 0, result.stderr
+  assert '`dsdpg`' in result.stdout
+  assert '`ddpg`' not in result.stdout
 
 
 def test_a_directory_without_runs_is_a_sentence(tmp_path):

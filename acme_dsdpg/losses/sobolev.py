@@ -233,7 +233,9 @@ def anchored(model: Model, reward: tf.Tensor, next_observation: tf.Tensor) -> Mo
 def value_and_jacobian(
   function: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor
 ) -> Tuple[tf.Tensor, tf.Tensor]:
-  """A row-wise function's value and Jacobian, in the cheaper of the two modes.
+  """A row-wise function's value and Jacobian, in forward mode.
+
+  An outcome [R ; s+ ; a+] has more coordinates than it is differentiated by.
 
   Args:
     function: [B, X] -> [B, Y], each row by itself.
@@ -246,20 +248,16 @@ def value_and_jacobian(
     with tf.GradientTape(watch_accessed_variables=False) as inner:
       inner.watch(x)
       value = function(x)
-    if value.shape[-1] >= x.shape[-1]:
-      # Forward: the gradient is linear in its cotangent, and its Jacobian there
-      # pushes X tangents through one shared primal.
-      cotangent = tf.zeros_like(value)
-      tape.watch(cotangent)
-      gradient = inner.gradient(
-        value, x, cotangent, unconnected_gradients=tf.UnconnectedGradients.ZERO
-      )
-  if value.shape[-1] >= x.shape[-1]:
-    return value, tape.batch_jacobian(
-      gradient, cotangent, unconnected_gradients=tf.UnconnectedGradients.ZERO
+    # The gradient is linear in its cotangent, and its Jacobian there pushes X
+    # tangents through one shared primal.
+    cotangent = tf.zeros_like(value)
+    tape.watch(cotangent)
+    gradient = inner.gradient(
+      value, x, cotangent, unconnected_gradients=tf.UnconnectedGradients.ZERO
     )
-  # Reverse: Y cotangents are fewer.
-  return value, tf.linalg.matrix_transpose(inner.batch_jacobian(value, x))
+  return value, tape.batch_jacobian(
+    gradient, cotangent, unconnected_gradients=tf.UnconnectedGradients.ZERO
+  )
 
 
 def _split(x: tf.Tensor, observation: tf.Tensor, wrt: str):

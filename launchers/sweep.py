@@ -1,0 +1,224 @@
+"""Runs agents x tasks x seeds from a file: `python launchers/sweep.py SWEEP.json`.
+
+The file holds a list of blocks, each a product of runs:
+
+    [{"agents": {"ddpg": {}, "ours": {"agent": "dsdpg_anchored", "sigma": 0.2}},
+      "tasks": ["walker-walk", "cheetah-run"],
+      "seeds": [0, 1, 2],
+      "overrides": {"num_steps": 100000}}]
+
+An agent's name is its preset unless its fields name one. Each run has a directory of
+its own, OUTPUT/<task>/<name>-seed<seed>. Complete runs are skipped, others go on where
+they stopped, so that the same command again finishes what was interrupted.
+"""
+
+import csv
+import dataclasses
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+from absl import app, flags
+
+from acme_dsdpg import command_line, environments, run_directory
+from acme_dsdpg import config as config_lib
+
+_OUTPUT = flags.DEFINE_string('output', 'runs', 'Directory of the run directories.')
+_PARALLEL = flags.DEFINE_integer('parallel', 2, 'Runs at once, one thread each.', 1)
+_DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Say where the runs stand and stop.')
+_REFRESH = 10.0  # Seconds.
+_LAUNCHER = pathlib.Path(__file__).with_name('run_dsdpg.py')
+
+
+@dataclasses.dataclass
+class Run:
+  """One run of a sweep."""
+
+  name: str
+  config: config_lib.ExperimentConfig
+  flags: tuple
+  workdir: str
+  process: subprocess.Popen = None
+  failed: bool = False
+
+  def progress(self):
+    """(steps, return) of the last evaluation, or (0, None)."""
+    try:
+      with open(os.path.join(self.workdir, 'logs/evaluator.csv'), encoding='utf-8') as f:
+        header, *rows = csv.reader(f)
+        last = dict(zip(header, rows[-1]))
+        return int(last['actor_steps']), float(last['episode_return'])
+    except (FileNotFoundError, IndexError, KeyError, ValueError):
+      return 0, None  # Not there yet, or a row is being written.
+
+  @property
+  def complete(self):
+    return self.progress()[0] >= self.config.num_steps
+
+  @property
+  def state(self):
+    if self.failed:
+      return 'failed'
+    if self.process is not None:
+      return 'running'
+    return 'complete' if self.complete else 'waiting'
+
+  def start(self):
+    """Starts the process; its output goes to a file beside the run directory."""
+    os.makedirs(os.path.dirname(self.workdir), exist_ok=True)
+    root = str(_LAUNCHER.resolve().parents[1])
+    path = os.pathsep.join(filter(None, (root, os.environ.get('PYTHONPATH'))))
+    with open(f'{self.workdir}.out', 'ab') as out:
+      self.process = subprocess.Popen(
+        [sys.executable, str(_LAUNCHER), *self.flags, f'--workdir={self.workdir}'],
+        stdin=subprocess.DEVNULL,
+        stdout=out,
+        stderr=subprocess.STDOUT,
+        # OpenMP's own threads would outnumber the one asked for.
+        env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': path},
+        start_new_session=True,  # Ctrl-C reaches it through `stop` alone.
+      )
+
+
+def read_sweep(path, output):
+  """The runs of a sweep file, checked before any starts.
+
+  Raises:
+    ConfigError: what is wrong with the file.
+  """
+  try:
+    blocks = json.loads(pathlib.Path(path).read_text(encoding='utf-8'))
+  except OSError as e:
+    raise config_lib.ConfigError(f'{path!r} cannot be read: {e.strerror}.') from e
+  except json.JSONDecodeError as e:
+    raise config_lib.ConfigError(f'{path!r} is no JSON: {e}.') from e
+  if not isinstance(blocks, list) or not all(isinstance(b, dict) for b in blocks):
+    raise config_lib.ConfigError(f'{path!r} must hold a list of blocks: see --help.')
+  runs = {}
+  for block in blocks:
+    unknown = set(block) - {'agents', 'tasks', 'seeds', 'overrides'}
+    missing = {'agents', 'tasks', 'seeds'} - set(block)
+    if unknown or missing:
+      raise config_lib.ConfigError(
+        f'A block of {path!r} has agents, tasks, seeds and perhaps overrides; '
+        f'unknown: {sorted(unknown)}, missing: {sorted(missing)}.'
+      )
+    kinds = dict(agents=dict, tasks=list, seeds=list, overrides=dict)
+    for key, value in block.items():
+      if not isinstance(value, kinds[key]):
+        kind = 'list' if kinds[key] is list else 'dictionary'
+        raise config_lib.ConfigError(
+          f'{key} in {path!r} must be a {kind}, not {value!r}.'
+        )
+    for name, fields in block['agents'].items():
+      if not isinstance(fields, dict):
+        raise config_lib.ConfigError(
+          f'Agent {name!r} in {path!r} must be a dictionary of fields, not {fields!r}.'
+        )
+    for task in block['tasks']:
+      for name, fields in block['agents'].items():
+        for seed in block['seeds']:
+          run = _make_run(
+            name, task, {**block.get('overrides', {}), **fields, 'seed': seed}, output
+          )
+          if run.workdir in runs:
+            raise config_lib.ConfigError(f'{run.workdir} is in {path!r} twice.')
+          runs[run.workdir] = run
+  return list(runs.values())
+
+
+def _make_run(name, task, overrides, output):
+  env, _, task_name = task.partition('-')
+  values = {'agent': name, 'num_threads': 1, **overrides, 'env': env}
+  values['task'] = environments.resolve_task(env, task_name or None)
+  values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+  config = config_lib.make_config(values, command_line.env_overrides(env))
+  workdir = os.path.join(output, f'{env}-{config.task}', f'{name}-seed{config.seed}')
+  if os.path.exists(os.path.join(workdir, 'config.json')):
+    run_directory.check_same(run_directory.load(workdir), config, workdir)
+  as_flag = lambda v: ','.join(map(str, v)) if isinstance(v, tuple) else str(v)
+  return Run(
+    name,
+    config,
+    tuple(f'--{k}={as_flag(v)}' for k, v in values.items()),
+    workdir,
+  )
+
+
+def screen(runs):
+  """A line for each run and one for all."""
+  lines = []
+  for run in sorted(runs, key=lambda r: r.workdir):
+    steps, episode_return = run.progress()
+    shown = '' if episode_return is None else f'return {episode_return:7.1f}'
+    label = f'{run.config.env}-{run.config.task} {run.name} seed {run.config.seed}'
+    lines.append(
+      f'{run.state:9} {steps:>9,}/{run.config.num_steps:,}  {shown:14}  {label}'
+    )
+  counts = {s: sum(r.state == s for r in runs) for s in ('complete', 'running', 'failed')}
+  summary = ', '.join(f'{n} {state}' for state, n in counts.items())
+  return '\n'.join([*lines, f'{len(runs)} runs: {summary}'])
+
+
+def work(runs, parallel):
+  """Runs what is not complete, `parallel` at a time; returns whether all completed."""
+  waiting = [run for run in runs if not run.complete]
+  running, shown = [], 0.0
+  try:
+    while waiting or running:
+      while waiting and len(running) < parallel:
+        running.append(waiting.pop(0))
+        running[-1].start()
+      time.sleep(0.5)
+      for run in [r for r in running if r.process.poll() is not None]:
+        running.remove(run)
+        status, run.process = run.process.returncode, None
+        run.failed = status != 0
+        if run.failed:
+          print(f'failed with status {status}: see {run.workdir}.out', flush=True)
+      if sys.stdout.isatty() and time.time() - shown > _REFRESH:
+        shown = time.time()
+        print(f'\033[H\033[2J{screen(runs)}', flush=True)
+  except KeyboardInterrupt:
+    print('interrupted: the same command goes on from here')
+    sys.exit(130)
+  finally:
+    _stop([run for run in running if run.process is not None])
+  return all(run.complete for run in runs)
+
+
+def _stop(running):
+  """Asks the runs to save and exit, and waits."""
+  for run in running:
+    run.process.send_signal(signal.SIGTERM)
+  for run in running:
+    run.process.wait()
+    run.process = None
+
+
+def main():
+  """Reads the sweep, says where it stands, works."""
+  arguments = app.parse_flags_with_usage(sys.argv)[1:]
+  if len(arguments) != 1:
+    sys.exit('Give one sweep file. See --help.')
+  try:
+    runs = read_sweep(arguments[0], _OUTPUT.value)
+  except config_lib.ConfigError as e:
+    sys.exit(str(e))
+  print(screen(runs), flush=True)
+  if _DRY_RUN.value:
+    return
+  for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    signal.signal(number, signal.default_int_handler)
+  complete = work(runs, _PARALLEL.value)
+  print(screen(runs))
+  if not complete:
+    sys.exit(1)
+
+
+if __name__ == '__main__':
+  main()
