@@ -92,9 +92,16 @@ def test_interrupted_it_stops_its_runs_which_go_on_later(tmp_path):
   assert process.returncode == 130
   assert 'the same command goes on from here' in out
   assert not psutil.wait_procs(children, timeout=10)[1]
-  assert 'interrupted' in (tmp_path / 'pendulum-swingup/ddpg-seed0.out').read_text(
-    'utf-8'
-  )
+  printed = tmp_path / 'pendulum-swingup/ddpg-seed0.out'
+  assert 'interrupted' in printed.read_text('utf-8')
+  _write(sweep, {**block, 'overrides': {**overrides, 'num_steps': 5000}})
+  assert _run(sweep, f'--output={tmp_path}')[0] == 0
+  assert 'resuming at step' in printed.read_text('utf-8')
+  # Another config is not what has run.
+  _write(sweep, {**block, 'overrides': {**overrides, 'sigma': 0.1}})
+  status, _, err = _run(sweep, f'--output={tmp_path}')
+  assert status == 1
+  assert 'sigma was 0.3, is 0.1' in err
 
 
 def test_a_dry_run_only_says_where_things_stand(tmp_path):

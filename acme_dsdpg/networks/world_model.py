@@ -16,7 +16,7 @@ class WorldModel(tf.keras.Model):
   """cVAE of (R, s+) given (s, a), differentiable in s and a.
 
   The latent has S + 1 dimensions. The decoder predicts the change of the state.
-  With N-step transitions it models N steps at once.
+  Given N-step transitions it models N steps at once; given first steps, one.
   """
 
   def __init__(
@@ -43,7 +43,7 @@ class WorldModel(tf.keras.Model):
     Args:
       observation: [N, S].
       action: [N, A].
-      reward: [N], the N-step return.
+      reward: [N], of as many steps as lie between the observations.
       next_observation: [N, S].
     """
     inputs = [observation, action, reward[:, tf.newaxis], next_observation]
