@@ -53,6 +53,13 @@ class RBF:
 
   bandwidths: Tuple[float, ...] = (1.0,)
 
+  def __post_init__(self):
+    if not self.bandwidths or any(sigma <= 0 for sigma in self.bandwidths):
+      raise ValueError(
+        f'bandwidths={self.bandwidths!r} is not valid: it must be one or more numbers '
+        'greater than 0.'
+      )
+
   def __call__(self, x, y):
     d2 = squared_distance(x, y)
     return tf.add_n([tf.exp(-d2 / (2.0 * sigma**2)) for sigma in self.bandwidths])

@@ -71,6 +71,7 @@ class MLP(tf.keras.layers.Layer):
   Attributes:
     hidden_sizes: sizes of the hidden layers.
     output_size: size of the last, linear layer.
+    skips: the input enters every hidden layer, not the first alone.
     residual: add h_{i-1} to h_i where their sizes agree (A.8: policy, critic).
     norm: None; 'first' for LayerNorm then tanh in the first hidden layer, as in
       Acme's LayerNormMLP; 'after' for LayerNorm after each non-linearity (A.8:
@@ -84,6 +85,7 @@ class MLP(tf.keras.layers.Layer):
     hidden_sizes: Sequence[int],
     output_size: int,
     seed: int,
+    skips: bool = True,
     residual: bool = False,
     norm: Optional[str] = None,
     near_zero: bool = False,
@@ -92,6 +94,7 @@ class MLP(tf.keras.layers.Layer):
   ):
     super().__init__(**kwargs)
     stream = seeds(seed)
+    self._skips = skips
     self._residual = residual
     self._norm = norm
     self._activation = activation
@@ -121,7 +124,8 @@ class MLP(tf.keras.layers.Layer):
     previous = 0
     for layer in self._hidden:
       with tf.name_scope(layer.name):
-        layer.build([None, previous + self._input_size])
+        takes_input = self._skips or not previous
+        layer.build([None, previous + self._input_size * takes_input])
       previous = layer.units
     with tf.name_scope(self._output.name):
       self._output.build([None, previous])
@@ -174,10 +178,11 @@ class MLP(tf.keras.layers.Layer):
   def from_terms(self, terms: Sequence[tf.Tensor]) -> tf.Tensor:
     """The output, [N, output_size], from the terms of the whole input."""
     h = terms[-1] if self._adds_input else None
-    for i, (layer, term) in enumerate(zip(self._hidden, terms)):
-      out = term + layer.bias
+    for i, layer in enumerate(self._hidden):
+      products = [terms[i]] if i == 0 or self._skips else []
       if i:
-        out += tf.matmul(h, layer.kernel[: h.shape[-1]])
+        products.append(tf.matmul(h, layer.kernel[: h.shape[-1]]))
+      out = sum(products) + layer.bias
       if self._norm == 'first' and i == 0:
         out = tf.tanh(self._norms[0](out))
       else:
@@ -191,4 +196,5 @@ class MLP(tf.keras.layers.Layer):
 
   def _input_kernels(self) -> List[tf.Tensor]:
     """[input_size, H_i] each: the last rows of each hidden layer's kernel."""
-    return [layer.kernel[-self._input_size :] for layer in self._hidden]
+    taking = self._hidden if self._skips else self._hidden[:1]
+    return [layer.kernel[-self._input_size :] for layer in taking]

@@ -81,6 +81,20 @@ def test_mlp_equals_the_oracle(hidden_sizes, residual, norm):
   np.testing.assert_allclose(mlp(x), expected, rtol=1e-10)
 
 
+def test_without_skips_the_input_enters_the_first_layer_alone():
+  mlp = layers.MLP((6, 7), 2, 0, skips=False, dtype=tf.float64)
+  (x,) = _random((N, 4))
+  mlp(x)
+  _randomize(mlp)
+  w = _weights(mlp)
+  assert [w[f'hidden_{i}/kernel'].shape for i in range(2)] == [(4, 6), (6, 7)]
+  h = x.numpy()
+  for name in ('hidden_0', 'hidden_1'):
+    u = h @ w[f'{name}/kernel'] + w[f'{name}/bias']
+    h = u / (1.0 + np.exp(-u))
+  np.testing.assert_allclose(mlp(x), h @ w['output/kernel'] + w['output/bias'])
+
+
 @pytest.mark.parametrize(('layer_norm', 'norm'), [(False, None), (True, 'first')])
 def test_policy_is_the_mlp_with_residuals_then_tanh_onto_the_bounds(layer_norm, norm):
   policy = _make(layer_norm=layer_norm).policy
