@@ -80,7 +80,7 @@ def test_gradient_error_in_closed_form():
     metrics.gradient_error(exact, tf.constant(X)), 0.0, atol=1e-12
   )
   shifted = exact + tf.constant([9.0, 0.5], tf.float64)
-  np.testing.assert_allclose(error(shifted), 0.25)
+  np.testing.assert_allclose(metrics.gradient_error(shifted, tf.constant(X)), 0.25)
 
 
 def test_second_derivative_norm_in_closed_form():
