@@ -36,8 +36,8 @@ from acme_dsdpg.losses import sobolev
 
 _PART = flags.DEFINE_multi_enum(
   'part',
-  ['stages', 'jacobian', 'agents', 'growth', 'equal'],
-  ['stages', 'jacobian', 'agents', 'growth', 'equal'],
+  ['stages', 'jacobian', 'agents', 'equal', 'growth'],
+  ['stages', 'jacobian', 'agents', 'equal', 'growth'],
   'What to do.',
 )
 _REPEATS = flags.DEFINE_integer('repeats', 9, 'Measurements of each, taken in turn.')
@@ -58,7 +58,7 @@ def _samples(number):
 # Label: environment, config. One thing at a time changes from the paper's size.
 GROWTH = {
   **{f'M {m}': ('walker', {**PAPER, **_samples(m)}) for m in (10, 25, 50, 100)},
-  **{f'batch {b}': ('walker', {**PAPER, 'batch_size': b}) for b in (64, 128)},
+  'batch 64': ('walker', {**PAPER, 'batch_size': 64}),
   **{env: (env, PAPER) for env in ('cartpole', 'humanoid', 'dog')},
   'state and action': ('walker', {**PAPER, 'agent': 'dsdpg_state_action'}),
 }
@@ -454,25 +454,35 @@ def main():
     'tensorflow': tf.__version__,
     'num_threads': _NUM_THREADS.value,
   }
-  if 'stages' in _PART.value:
-    for label, overrides in (('paper size', PAPER), ('default size', {})):
-      config = config_lib.make_config(overrides).dsdpg
-      result[label] = compare_stages(label, 'walker', config, _REPEATS.value)
-  if 'jacobian' in _PART.value:
-    config = config_lib.make_config(PAPER).dsdpg
-    result['jacobian'] = compare_jacobian('walker', config, _REPEATS.value)
-  if 'agents' in _PART.value:
-    batch_size = config_lib.make_config({}).dsdpg.batch_size
-    result['agents'] = compare_agents(batch_size, _REPEATS.value)
-  if 'growth' in _PART.value:
-    result['growth'] = growth(max(3, _REPEATS.value // 3))
-  if 'equal' in _PART.value:
-    result['differences'] = equal()
-  if _OUTPUT.value:
-    os.makedirs(os.path.dirname(_OUTPUT.value) or '.', exist_ok=True)
-    with open(_OUTPUT.value, 'w', encoding='utf-8') as file:
-      json.dump(result, file, indent=2)
-      file.write('\n')
+  parts = {
+    'stages': stages,
+    'jacobian': lambda repeats: compare_jacobian('walker', _config(PAPER), repeats),
+    'agents': lambda repeats: compare_agents(_config({}).batch_size, repeats),
+    'equal': lambda repeats: equal(),
+    'growth': lambda repeats: growth(max(3, repeats // 3)),
+  }
+  for name, part in parts.items():
+    if name not in _PART.value:
+      continue
+    result[name] = part(_REPEATS.value)
+    if _OUTPUT.value:
+      os.makedirs(os.path.dirname(_OUTPUT.value) or '.', exist_ok=True)
+      with open(_OUTPUT.value, 'w', encoding='utf-8') as file:
+        json.dump(result, file, indent=2)
+        file.write('\n')
+
+
+def stages(repeats):
+  """`compare_stages` at the paper's size and at the project's default."""
+  sizes = {'paper size': PAPER, 'default size': {}}
+  return {
+    label: compare_stages(label, 'walker', _config(overrides), repeats)
+    for label, overrides in sizes.items()
+  }
+
+
+def _config(overrides):
+  return config_lib.make_config(overrides).dsdpg
 
 
 if __name__ == '__main__':

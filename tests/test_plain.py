@@ -68,18 +68,18 @@ def _stages(learner):
   return {k: [x.numpy() for x in tf.nest.flatten(v)] for k, v in run().items()}
 
 
-# The whole batch at once; two states at a time.
-@pytest.mark.parametrize(('rows', 'layer_norm'), [(B, True), (2, False)])
+# Two states at a time; the whole batch at once.
 @pytest.mark.parametrize(
-  'overrides',
+  ('rows', 'layer_norm', 'overrides'),
   [
-    *({'agent': agent} for agent in config_lib.PRESETS),
-    {'agent': 'dsdpg', 'unbiased_mmd': True},
+    *((2, True, {'agent': agent}) for agent in config_lib.PRESETS),
+    (B, False, {'agent': 'dsdpg', 'unbiased_mmd': True}),
+    (B, False, {'agent': 'ddpg'}),
     # A residual of the input, noise and all: 5 + 2 + 3 wide.
-    {'agent': 'dsdpg_state_action', 'hidden_sizes': (10, 10)},
-    {'targets': 'anchored'},
+    (2, False, {'agent': 'dsdpg_state_action', 'hidden_sizes': (10, 10)}),
+    (B, True, {'targets': 'anchored'}),
   ],
-  ids=lambda overrides: '-'.join(map(str, overrides.values())),
+  ids=str,
 )
 def test_losses_and_gradients_equal_the_plain_form(
   overrides, layer_norm, rows, monkeypatch
