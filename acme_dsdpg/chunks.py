@@ -8,8 +8,8 @@ from typing import Any, Callable, Sequence
 
 import tensorflow as tf
 
-# Rows (states times samples) a chunk: a layer of 256 float32 then takes 0.65 MB.
-MAX_ROWS = 640
+# Rows (states times samples) a chunk: a layer of 256 float32 then takes 0.8 MB.
+MAX_ROWS = 800
 
 
 def chunk_size(batch_size: int, num_samples: int) -> int:

@@ -98,8 +98,8 @@ def test_losses_and_gradients_equal_the_plain_form(
 
 
 def test_chunks_are_the_largest_divisor_within_the_rows():
-  assert chunks.MAX_ROWS == 640
-  assert chunks.chunk_size(256, 50) == 8
+  assert chunks.MAX_ROWS == 800
+  assert chunks.chunk_size(256, 50) == 16
   assert chunks.chunk_size(64, 10) == 64
   assert chunks.chunk_size(60, 30) == 20
   # A prime number of states would be taken one by one.
