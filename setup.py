@@ -32,7 +32,7 @@ setuptools.setup(
     'imageio-ffmpeg>=0.4.8',
     'jax>=0.4.13,<0.4.31',  # Imported by acme.adders.
     'jaxlib>=0.4.13,<0.4.31',
-    'matplotlib>=3.5',
+    'matplotlib>=3.7',
     'mujoco>=3.1',
     'numpy>=1.22,<1.24',
     'psutil>=5.9',

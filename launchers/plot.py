@@ -70,9 +70,13 @@ def read_reference(task, agent):
 def plot(runs, references):
   """The figure."""
   agents = sorted({agent for curves in runs.values() for agent in curves})
-  colours = {a: f'C{i}' for i, a in enumerate(agents)}
+  # The same colour for the same agent in every figure; variants take others.
+  known = list(config_lib.AGENTS)
+  palette = matplotlib.colormaps['tab20'].colors
+  order = known + [a for a in agents if a not in known]
+  colours = {a: palette[(2 * i + i // 10) % 20] for i, a in enumerate(order)}
   figure, axes = plt.subplots(
-    1, len(runs), figsize=(5 * len(runs), 3.8), squeeze=False, layout='constrained'
+    1, len(runs), figsize=(5 * len(runs), 4.2), squeeze=False, layout='constrained'
   )
   for axis, (task, curves) in zip(axes[0], sorted(runs.items())):
     for agent, seeds in sorted(curves.items()):
@@ -96,8 +100,13 @@ def plot(runs, references):
         )  # fmt: skip
     axis.set(title=task, xlabel='environment steps', ylabel='evaluation return')
     axis.set_ylim(0)
-    axis.legend(fontsize=8)
     axis.grid(alpha=0.3)
+  handles = {}
+  for axis in axes[0]:
+    handles.update({label: h for h, label in zip(*axis.get_legend_handles_labels())})
+  figure.legend(
+    handles.values(), handles, loc='outside lower center', ncols=4, fontsize=8
+  )
   return figure
 
 
