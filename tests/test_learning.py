@@ -410,6 +410,7 @@ LAYOUT = {'none': [Z], 'action': [Z, DA], 'state_action': [Z, DS, DA]}
 def test_kernel_is_the_configs_with_weights_by_block(kernel, sobolev):
   config = config_lib.DSDPGConfig(
     sobolev=sobolev,
+    targets='reconstructed',
     kernel=kernel,
     multiquadric_h=3.0,
     rbf_bandwidths=(0.5, 2.0),
