@@ -152,10 +152,9 @@ def bench_run():
       f'--workdir={workdir}/run',
     ]
     start = time.time()
-    run = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    run = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     process = psutil.Process(run.pid)
     peak, first = 0, None
-    os.set_blocking(run.stdout.fileno(), False)
     while run.poll() is None:
       try:
         peak = max(peak, process.memory_info().rss)
@@ -164,7 +163,6 @@ def bench_run():
       # The first evaluation's line comes a block of episodes after the first step.
       if first is None and os.path.exists(f'{workdir}/run/logs/evaluator.csv'):
         first = time.time() - start
-      run.stdout.read()
       time.sleep(0.2)
     result = {
       'seconds': time.time() - start,
