@@ -16,7 +16,6 @@ which a user's signal could not be told from, before anything final has happened
 import atexit
 import contextlib
 import csv
-import ctypes
 import dataclasses
 import functools
 import glob
@@ -39,6 +38,7 @@ from launchpad.nodes.python import local_multi_processing
 
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import environments
+from acme_dsdpg import processes as processes_lib
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Seconds that the learner is given to finish a step and save, even on a busy machine.
@@ -139,10 +139,7 @@ class _Node:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # At once, even inside a blocking call, where Launchpad's handler is not run.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    # A launcher that is killed takes its processes along (PR_SET_PDEATHSIG).
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-    if os.getppid() != self.launcher:
-      os._exit(1)
+    processes_lib.die_with_parent(self.launcher)
     sys.excepthook = _die
     return self.function(*args, **kwargs)
 
