@@ -152,6 +152,7 @@ class DSDPGBuilder:
     counter: Optional[counting.Counter] = None,
     logger: Optional[loggers.Logger] = None,
     log_every: int = 250,
+    max_skipped_updates: int = 10,
   ) -> learning.DSDPGLearner:
     """The learner on `networks`, with target networks of its own."""
     targets = self.make_networks(environment_spec, seed)
@@ -165,4 +166,5 @@ class DSDPGBuilder:
       counter=counter,
       logger=logger,
       log_every=log_every,
+      max_skipped_updates=max_skipped_updates,
     )

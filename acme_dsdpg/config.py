@@ -58,6 +58,13 @@ BASELINES = {'d4pg': dict(critic='point', sobolev='none', targets='observed')}
 AGENTS = {**PRESETS, **BASELINES}
 DEFAULT_AGENT = 'dsdpg_anchored'
 
+# What may differ between a run and its resumption.
+RESUMABLE = (
+  'num_steps', 'num_threads', 'num_actors', 'checkpoint_every', 'max_environment_faults',
+  'max_skipped_updates', 'environment_timeout', 'starvation_timeout', 'max_replay_size',
+  'samples_per_insert', 'samples_per_insert_tolerance_rate',
+)  # fmt: skip
+
 
 class ConfigError(ValueError):
   """A configuration that cannot be run. Its text is meant for the user."""
@@ -273,6 +280,13 @@ class DSDPGConfig(_Checks):
       f'at most max_replay_size={self.max_replay_size}',
     )
     _check(
+      self.batch_size <= self.min_replay_size,
+      'batch_size',
+      self.batch_size,
+      f'at most min_replay_size={self.min_replay_size}, or the first batches would '
+      'repeat transitions',
+    )
+    _check(
       self.sobolev == 'none' or self.targets != 'observed',
       'targets',
       self.targets,
@@ -324,9 +338,15 @@ class ExperimentConfig(_Checks):
     eval_every: environment steps between two evaluations.
     eval_episodes: deterministic episodes an evaluation.
     log_every: learner steps between two rows of the learner's log.
-    checkpoint_every: seconds between two checkpoints.
+    checkpoint_every: seconds; no checkpoint is older when a run is resumed, but for
+      an episode that takes longer.
     num_threads: threads TensorFlow computes with in each process; 0 is all.
     num_actors: acting processes, distributed runs only.
+    environment_timeout: seconds that an environment's step or reset may take.
+    max_environment_faults: failures of an environment in a row that end the run.
+    max_skipped_updates: learner steps in a row that met NaN or infinity and end the run.
+    starvation_timeout: seconds that a learner or an actor waits for the other before a
+      line says so, distributed runs only.
     dsdpg: the agent.
   """
 
@@ -341,6 +361,10 @@ class ExperimentConfig(_Checks):
   checkpoint_every: float = 300.0
   num_threads: int = 0
   num_actors: int = 4
+  environment_timeout: float = 60.0
+  max_environment_faults: int = 5
+  max_skipped_updates: int = 10
+  starvation_timeout: float = 60.0
   dsdpg: DSDPGConfig = dataclasses.field(default_factory=DSDPGConfig)
 
   def __post_init__(self):
@@ -348,7 +372,8 @@ class ExperimentConfig(_Checks):
     self._one_of('agent', tuple(AGENTS))
     self._positive(
         'num_steps', 'eval_every', 'eval_episodes', 'log_every',
-        'checkpoint_every', 'num_actors',
+        'checkpoint_every', 'num_actors', 'environment_timeout',
+        'max_environment_faults', 'max_skipped_updates', 'starvation_timeout',
     )  # fmt: skip
     self._non_negative('num_threads', 'seed')
     _check(self.seed < 2**31, 'seed', self.seed, 'below 2**31')

@@ -140,9 +140,10 @@ class D4PGBuilder(builder_lib.DSDPGBuilder):
     counter: Optional[counting.Counter] = None,
     logger: Optional[loggers.Logger] = None,
     log_every: int = 250,
+    max_skipped_updates: int = 10,
   ) -> D4PGLearner:
     """Acme's learner on `networks`."""
-    del environment_spec, seed
+    del environment_spec, seed, max_skipped_updates  # Acme's skips none.
     return D4PGLearner(
       networks,
       self._config.discount,

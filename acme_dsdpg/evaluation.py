@@ -1,11 +1,11 @@
 """Evaluation: blocks of deterministic episodes, and their film."""
 
 import math
-from typing import Any, Callable, Dict, Sequence
+from typing import Any, Callable, Dict
 
 import acme
 from acme import core
-from acme.utils import loggers, observers
+from acme.utils import observers
 import dm_env
 import imageio
 import numpy as np
@@ -14,20 +14,14 @@ import numpy as np
 class Evaluator:
   """Blocks of deterministic episodes in an environment of their own."""
 
-  def __init__(
-    self,
-    environment: dm_env.Environment,
-    actor: core.Actor,
-    num_episodes: int,
-    watchers: Sequence[observers.EnvLoopObserver] = (),
-  ):
-    self._loop = acme.EnvironmentLoop(
-      environment,
-      actor,
-      logger=loggers.NoOpLogger(),
-      should_update=False,
-      observers=watchers,
-    )
+  def __init__(self, loop: acme.EnvironmentLoop, num_episodes: int):
+    """Initializes the evaluator.
+
+    Args:
+      loop: an `acme.EnvironmentLoop` or `guarding.GuardedLoop` that does not update.
+      num_episodes: of a block.
+    """
+    self._loop = loop
     self._num_episodes = num_episodes
 
   def run(self) -> Dict[str, Any]:

@@ -1,22 +1,29 @@
 """A run in one process: acting, learning, evaluation, logs, checkpoints."""
 
-import contextlib
 import os
 import shutil
-import signal
 import time
-from typing import Any, Mapping
+from typing import Callable, Optional
 
-import acme
 from acme import core, specs
-from acme.tf import savers
-from acme.utils import counting, loggers
+from acme.utils import counting
 import dm_env
+import numpy as np
 import reverb
 import tensorflow as tf
 
+from acme_dsdpg import (
+  checkpointing,
+  d4pg,
+  environments,
+  evaluation,
+  guarding,
+  interrupts,
+  learning,
+  logging,
+  quiet,
+)
 from acme_dsdpg import config as config_lib
-from acme_dsdpg import d4pg, environments, evaluation, logging, quiet
 from acme_dsdpg import networks as networks_lib
 
 # Added to the seed of acting environments: evaluation starts elsewhere.
@@ -30,106 +37,163 @@ def run_experiment(
 ):
   """Trains to `config.num_steps` in one process, or goes on where it stopped.
 
-  Evaluates before the first step, every `eval_every` steps and at the end, and
-  saves learner, counters and policy each time. Interrupted by SIGINT or SIGTERM it
-  saves and raises SystemExit. The replay buffer is not saved: a resumed run fills
-  it to `min_replay_size` again before it learns on.
+  Evaluates before the first step, every `eval_every` steps and at the end. Learner,
+  counts and replay are saved then and every `checkpoint_every` seconds, between two
+  episodes. Interrupted by SIGINT or SIGTERM it saves and raises SystemExit.
 
   Args:
     config: the run.
     workdir: its directory, prepared by `run_directory.prepare`.
     environment_factory: seed to wrapped environment.
+
+  Raises:
+    RunFailedError: environment or learner failed too often in a row.
+    ConfigError: the newest checkpoint is another run's.
   """
-  builder = d4pg.make_builder(config.agent, config.dsdpg)
-  set_up_tensorflow(config)
-  environment = environment_factory(config.seed)
-  environment_spec = specs.make_environment_spec(environment)
-  networks = builder.make_networks(environment_spec, config.seed)
-  policy = networks.make_acting_policy()
-
-  counter = counting.Counter()
-  child = lambda prefix: counting.Counter(counter, prefix, time_delta=0.0)
-  # One thread acts and learns, and counts by itself.
-  with quiet.native_stderr():
-    server = reverb.Server(builder.make_replay_tables(environment_spec, limit_rate=False))
-  client = reverb.Client(f'localhost:{server.port}')
-  learner = builder.make_learner(
-    environment_spec,
-    networks,
-    builder.make_dataset_iterator(client),
-    config.seed,
-    child('learner'),
-    logging.make_logger(workdir, 'learner', 'learner_steps'),
-    config.log_every,
-  )
-  # Both actors use the learner's own weights, so they are always current.
-  actor = LearningActor(
-    builder.make_actor(
-      builder.make_behavior_policy(environment_spec, policy),
-      policy,
-      builder.make_adder(client),
-    ),
-    learner,
-    config.dsdpg.min_replay_size,
-    config.dsdpg.updates_per_step,
-  )
-  train_loop = acme.EnvironmentLoop(
-    environment, actor, child('actor'), loggers.NoOpLogger()
-  )
-  evaluator = evaluation.Evaluator(
-    environment_factory(config.seed + EVALUATION_SEED),
-    builder.make_actor(policy, policy),
-    config.eval_episodes,
-  )
-  checkpointer = make_checkpointer(config, workdir, {**learner.state, 'counter': counter})
-  start_counts(counter)
-
-  actor_logger = logging.make_logger(workdir, 'actor')
-  evaluator_logger = logging.make_logger(workdir, 'evaluator')
-  steps = counter.get_counts()['actor_steps']
-  progress = logging.Progress(config.num_steps, steps)
-  if steps:
-    progress.line(f'resuming at step {steps}')
-
-  def evaluate():
-    row = {**evaluator.run(), **counter.get_counts()}
-    evaluator_logger.write(row)
-    progress.evaluation(row)
-
-  def save():
-    checkpointer.save(force=True)
-    save_policy(policy, environment_spec, os.path.join(workdir, 'policy'))
-
-  with _termination_as_exit():
+  with interrupts.handled():
+    cut = checkpointing.newest(workdir)
+    if cut is not None:
+      checkpointing.check_config(cut, config)
+    logging.truncate(workdir, None if cut is None else cut.counts)
+    run = _Run(config, workdir, environment_factory, cut)
     try:
-      if not steps:
-        evaluate()
-        save()
-      start = time.time()
-      while steps < config.num_steps:
-        row = train_loop.run_episode()
-        counter.increment(train_seconds=time.time() - start)
-        start = time.time()
-        row.update(counter.get_counts())
-        actor_logger.write(row)
-        progress.episode(row)
-        before, steps = steps, row['actor_steps']
-        if steps // config.eval_every > before // config.eval_every or (
-          steps >= config.num_steps
-        ):
-          evaluate()
-          save()
-          start = time.time()  # Evaluation is not training time.
-    except SystemExit:
-      progress.line('interrupted: saving; the same command goes on from here')
-      save()
+      run.train()
+    except KeyboardInterrupt:
+      run.progress.line('interrupted: saving; the same command goes on from here')
+      run.save()
       raise SystemExit(130) from None
+    except learning.NonFiniteError as e:
+      path = os.path.join(workdir, 'offending_batch.npz')
+      np.savez(path, **learning.named_arrays(e.batch))
+      raise guarding.RunFailedError(
+        f'{e} The last batch is in {path}, the last checkpoint is untouched.'
+      ) from e
+    except guarding.RunFailedError:
+      run.save()
+      raise
     finally:
-      progress.close()
-      for logger in (actor_logger, evaluator_logger):
-        logger.close()
-      with quiet.native_stderr():
-        server.stop()
+      run.close()
+
+
+class _Run:
+  """The parts of a run in one process."""
+
+  def __init__(
+    self,
+    config: config_lib.ExperimentConfig,
+    workdir: str,
+    environment_factory: environments.EnvironmentFactory,
+    cut: Optional[checkpointing.Cut],
+  ):
+    self._config, self._workdir = config, workdir
+    steps = int(cut.counts['actor_steps']) if cut is not None else 0
+    self.progress = logging.Progress(config.num_steps, steps)
+    builder = d4pg.make_builder(config.agent, config.dsdpg)
+    set_up_tensorflow(config, derive_seed(config.seed, steps))
+
+    def guarded(seed):
+      return guarding.GuardedEnvironment(
+        lambda number: environment_factory(derive_seed(seed, steps, number)),
+        config.environment_timeout,
+      )
+
+    environment = guarded(config.seed)
+    self._spec = spec = specs.make_environment_spec(environment)
+    networks = builder.make_networks(spec, config.seed)
+    self._policy = policy = networks.make_acting_policy()
+
+    self.counter = counting.Counter()
+    child = lambda prefix: counting.Counter(self.counter, prefix, time_delta=0.0)
+    # One thread acts and learns, and counts by itself.
+    tables = builder.make_replay_tables(spec, limit_rate=False)
+    with quiet.native_stderr():
+      self._server = reverb.Server(
+        tables, checkpointer=checkpointing.replay_checkpointer(workdir, cut, tables)
+      )
+    self._client = reverb.Client(f'localhost:{self._server.port}')
+    learner = builder.make_learner(
+      spec,
+      networks,
+      builder.make_dataset_iterator(self._client),
+      config.seed,
+      child('learner'),
+      logging.make_logger(workdir, 'learner', 'learner_steps'),
+      config.log_every,
+      config.max_skipped_updates,
+    )
+    # Both actors use the learner's own weights, so they are always current.
+    adder = builder.make_adder(self._client)
+    (table,) = self._client.server_info().values()
+    actor = LearningActor(
+      builder.make_actor(builder.make_behavior_policy(spec, policy), policy, adder),
+      learner,
+      max(0, config.dsdpg.min_replay_size - table.current_size),
+      config.dsdpg.updates_per_step,
+      self.progress.line,
+    )
+    guards = (config.max_environment_faults, self.progress.line)
+    self._train_loop = guarding.GuardedLoop(
+      environment, actor, *guards, child('actor'), adder
+    )
+    self._evaluator = evaluation.Evaluator(
+      guarding.GuardedLoop(
+        guarded(config.seed + EVALUATION_SEED),
+        builder.make_actor(policy, policy),
+        *guards,
+        should_update=False,
+      ),
+      config.eval_episodes,
+    )
+    self._checkpointer = checkpointing.Checkpointer(workdir, config, learner.state)
+    if cut is not None:
+      self._checkpointer.restore(cut)
+      self.counter.restore(dict(cut.counts))
+      self.progress.line(f'resuming at step {steps}')
+    start_counts(self.counter)
+    self._actor_logger = logging.make_logger(workdir, 'actor')
+    self._evaluator_logger = logging.make_logger(workdir, 'evaluator')
+
+  def train(self):
+    """To the end."""
+    config = self._config
+    steps = self.counter.get_counts()['actor_steps']
+    if not steps:
+      self._evaluate()
+      self.save()
+    while steps < config.num_steps:
+      start = time.time()
+      row = self._train_loop.run_episode()
+      seconds = time.time() - start
+      self.counter.increment(train_seconds=seconds)
+      row.update(self.counter.get_counts())
+      self._actor_logger.write(row)
+      self.progress.episode(row)
+      before, steps = steps, row['actor_steps']
+      if steps // config.eval_every > before // config.eval_every or (
+        steps >= config.num_steps
+      ):
+        self._evaluate()
+        self.save()
+      elif time.time() - self._checkpointer.last_save + seconds > config.checkpoint_every:
+        self.save()
+
+  def save(self):
+    """Everything that the same command needs to go on."""
+    if self._checkpointer.save(self.counter.get_counts(), self._client):
+      save_policy(self._policy, self._spec, os.path.join(self._workdir, 'policy'))
+
+  def close(self):
+    """Closes what writes and serves."""
+    self.progress.close()
+    for logger in (self._actor_logger, self._evaluator_logger):
+      logger.close()
+    with quiet.native_stderr():
+      self._server.stop()
+
+  def _evaluate(self):
+    row = {**self._evaluator.run(), **self.counter.get_counts()}
+    self._evaluator_logger.write(row)
+    self.progress.evaluation(row)
 
 
 class LearningActor(core.Actor):
@@ -144,12 +208,23 @@ class LearningActor(core.Actor):
     learner: core.Learner,
     min_observations: int,
     updates_per_step: float,
+    report: Callable[[str], None] = lambda line: None,
   ):
+    """Initializes the actor.
+
+    Args:
+      actor: acts and writes to replay.
+      learner: learns.
+      min_observations: environment steps before the first learner step.
+      updates_per_step: learner steps for each environment step after that.
+      report: shows a line to a person.
+    """
     self._actor = actor
     self._learner = learner
     self._num_observations = -min_observations
     self._updates_per_step = updates_per_step
     self._num_updates = 0
+    self._report = report
 
   def select_action(self, observation):
     return self._actor.select_action(observation)
@@ -164,30 +239,28 @@ class LearningActor(core.Actor):
   def update(self, wait: bool = False):
     due = int(self._num_observations * self._updates_per_step)
     while self._num_updates < due:
-      self._learner.step()
+      if not self._num_updates:
+        self._report('learning begins: its step is compiled first')
+        with quiet.native_stderr():  # XLA's alarm about it, and Reverb's first sampler's.
+          self._learner.step()
+      else:
+        self._learner.step()
       self._num_updates += 1
     self._actor.update(wait)
 
 
-def set_up_tensorflow(config: config_lib.ExperimentConfig):
+def derive_seed(seed: int, *parts: int) -> int:
+  """A seed of its own for each resumption or replacement; `seed` where all are 0."""
+  if not any(parts):
+    return seed
+  return int(np.random.SeedSequence([seed, *parts]).generate_state(1)[0] >> 1)
+
+
+def set_up_tensorflow(config: config_lib.ExperimentConfig, seed: int):
   """Threads and the global seed (exploration noise); once a process."""
   tf.config.threading.set_intra_op_parallelism_threads(config.num_threads)
   tf.config.threading.set_inter_op_parallelism_threads(config.num_threads)
-  tf.random.set_seed(config.seed)
-
-
-def make_checkpointer(
-  config: config_lib.ExperimentConfig, workdir: str, objects: Mapping[str, Any]
-) -> savers.Checkpointer:
-  """Below `workdir`; restores the newest checkpoint if there is one."""
-  return savers.Checkpointer(
-    objects,
-    directory=workdir,
-    subdirectory='learner',
-    time_delta_minutes=config.checkpoint_every / 60.0,
-    add_uid=False,
-    max_to_keep=2,
-  )
+  tf.random.set_seed(seed)
 
 
 def save_policy(
@@ -210,25 +283,8 @@ def save_policy(
 
 def start_counts(counter: counting.Counter):
   """Makes each count present from the first row on, which fixes a CSV file's columns."""
-  keys = ('actor_steps', 'actor_episodes', 'learner_steps', 'train_seconds')
+  keys = (
+    'actor_steps', 'actor_episodes', 'actor_environment_faults', 'learner_steps',
+    'train_seconds',
+  )  # fmt: skip
   counter.increment(**dict.fromkeys(keys, 0))
-
-
-@contextlib.contextmanager
-def _termination_as_exit():
-  """Within it SIGINT and SIGTERM raise SystemExit.
-
-  SIGINT as well, since a shell that starts a command in the background has it ignored.
-  """
-
-  def handler(signum, frame):
-    del signum, frame
-    raise SystemExit
-
-  signals = (signal.SIGINT, signal.SIGTERM)
-  previous = [signal.signal(number, handler) for number in signals]
-  try:
-    yield
-  finally:
-    for number, old in zip(signals, previous):
-      signal.signal(number, old)

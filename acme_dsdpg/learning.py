@@ -45,10 +45,19 @@ class _Seeds(NamedTuple):
   policy: tf.Tensor
 
 
+class NonFiniteError(Exception):
+  """Too many updates in a row met NaN or infinity; `batch` is the last one's."""
+
+  def __init__(self, message: str, batch: types.Transition):
+    super().__init__(message)
+    self.batch = batch
+
+
 class DSDPGLearner(acme.Learner):
   """Learns critic, policy and world model from replayed transitions (Alg. 1).
 
-  All of the randomness of a step follows from the seed and the step's number.
+  All of the randomness of a step follows from the seed and the step's number. A
+  network whose loss or gradient is not finite is left as it is in that step.
   """
 
   def __init__(
@@ -62,6 +71,7 @@ class DSDPGLearner(acme.Learner):
     counter: Optional[counting.Counter] = None,
     logger: Optional[loggers.Logger] = None,
     log_every: int = 250,
+    max_skipped_updates: int = 10,
   ):
     """Initializes the learner.
 
@@ -76,6 +86,7 @@ class DSDPGLearner(acme.Learner):
       counter: counts learner steps.
       logger: receives the metrics (README) every `log_every` steps.
       log_every: learner steps.
+      max_skipped_updates: steps in a row that skip an update raise NonFiniteError.
     """
     self._networks = networks
     self._target_policy = target_policy
@@ -88,6 +99,8 @@ class DSDPGLearner(acme.Learner):
     self._counter = counting.Counter() if counter is None else counter
     self._logger = loggers.NoOpLogger() if logger is None else logger
     self._log_every = log_every
+    self._max_skipped_updates = max_skipped_updates
+    self._num_skipped = self._skipped_in_a_row = 0
 
     self._num_steps = tf.Variable(0, dtype=tf.int32, name='num_steps')
     radam = tfa.optimizers.RectifiedAdam
@@ -113,14 +126,31 @@ class DSDPGLearner(acme.Learner):
     self._acting_variables = networks.make_acting_policy().variables
 
   def step(self):
-    """Takes one batch and updates everything once."""
-    metrics = self._update(next(self._iterator).data)
+    """Takes one batch and updates everything once.
+
+    Raises:
+      NonFiniteError: `max_skipped_updates` steps in a row had to skip an update.
+    """
+    transition = next(self._iterator).data
+    metrics = self._update(transition)
+    if metrics.pop('skipped'):
+      self._num_skipped += 1
+      self._skipped_in_a_row += 1
+      if self._skipped_in_a_row >= self._max_skipped_updates:
+        raise NonFiniteError(
+          f'{self._skipped_in_a_row} updates in a row met losses or gradients that are '
+          'not finite.',
+          transition,
+        )
+    else:
+      self._skipped_in_a_row = 0
     counts = self._counter.increment(steps=1)
     num_steps = int(
       counts['learner_steps'] if 'learner_steps' in counts else counts['steps']
     )
     if num_steps % self._log_every == 0:
-      self._logger.write({**{k: v.numpy() for k, v in metrics.items()}, **counts})
+      values = {k: v.numpy() for k, v in metrics.items()}
+      self._logger.write({**values, 'skipped_updates': self._num_skipped, **counts})
 
   def get_variables(self, names: Sequence[str]) -> List[List[np.ndarray]]:
     """The acting policy's weights, the normalizer's among them, under 'policy'."""
@@ -151,23 +181,23 @@ class DSDPGLearner(acme.Learner):
   def _step(self, transition: types.Transition) -> Metrics:
     seeds = self._draw_seeds()
     batch = self._prepare(transition)
-    metrics = {}
+    metrics = {'skipped': tf.constant(False)}
     if self._networks.world_model is not None:
-      metrics.update(
-        self._apply('world_model', *self._world_model_gradients(batch, seeds.model))
+      self._apply(
+        'world_model', *self._world_model_gradients(batch, seeds.model), metrics
       )
     target = self._bellman_target(batch, seeds)
-    metrics.update(
-      self._apply('critic', *self._critic_gradients(batch, target, seeds.critic))
-    )
-    metrics.update(self._apply('policy', *self._policy_gradients(batch, seeds.policy)))
+    self._apply('critic', *self._critic_gradients(batch, target, seeds.critic), metrics)
+    self._apply('policy', *self._policy_gradients(batch, seeds.policy), metrics)
     self._update_target_networks()
     self._num_steps.assign_add(1)
     return metrics
 
   def _prepare(self, transition: types.Transition) -> Batch:
     normalizer = self._networks.normalizer
-    normalizer.update(transition.observation)
+    # One NaN would stay in the statistics for good.
+    finite = tf.reduce_all(tf.math.is_finite(transition.observation))
+    normalizer.update(transition.observation, finite)
 
     def outcome(of):
       # NStepTransitionAdder's discount is gamma^(n-1) times the environment's.
@@ -322,10 +352,22 @@ class DSDPGLearner(acme.Learner):
     """States taken together, for noise [B, M, K]."""
     return chunks.chunk_size(*noise.shape[:2])
 
-  def _apply(self, name: str, gradients: List[tf.Tensor], metrics: Metrics) -> Metrics:
-    """One optimizer step on one network; adds its gradient's norm to the metrics."""
-    self._optimizers[name].apply_gradients(zip(gradients, self._trainable[name]))
-    return {**metrics, f'{name}_gradient_norm': tf.linalg.global_norm(gradients)}
+  def _apply(
+    self, name: str, gradients: List[tf.Tensor], computed: Metrics, metrics: Metrics
+  ):
+    """One optimizer step on one network, if all is finite; its metrics are added."""
+    norm = tf.linalg.global_norm(gradients)
+    finite = tf.math.is_finite(norm)
+    for value in computed.values():
+      finite &= tf.math.is_finite(value)
+
+    def apply():
+      self._optimizers[name].apply_gradients(zip(gradients, self._trainable[name]))
+
+    tf.cond(finite, apply, lambda: None)
+    metrics.update(computed)
+    metrics[f'{name}_gradient_norm'] = norm
+    metrics['skipped'] |= ~finite
 
 
 def make_kernel(
@@ -378,6 +420,17 @@ def make_kernel(
 def observed(outcome: adding.Outcome) -> sobolev.Model:
   """A model without derivatives: the outcome itself."""
   return lambda observation, action: (outcome.reward, outcome.next_observation)
+
+
+def named_arrays(transition: types.Transition) -> Dict[str, np.ndarray]:
+  """The arrays of a batch by field, for a file."""
+  fields = {
+    name: value for name, value in transition._asdict().items() if name != 'extras'
+  }
+  if isinstance(transition.extras, tuple) and transition.extras:
+    outcome = adding.Outcome(*transition.extras)
+    fields.update({f'first_step_{k}': v for k, v in outcome._asdict().items()})
+  return {name: np.asarray(value) for name, value in fields.items()}
 
 
 def encoder_inputs(batch: Batch) -> Sequence[tf.Tensor]:

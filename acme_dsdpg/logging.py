@@ -1,5 +1,7 @@
 """Where a run's numbers go: CSV, TensorBoard, the terminal."""
 
+import csv
+import glob
 import os
 import sys
 from typing import Any, Mapping, Optional
@@ -20,15 +22,59 @@ def make_logger(
     steps_key: TensorBoard's x axis, a key of the rows.
   """
   os.makedirs(os.path.join(workdir, 'logs'), exist_ok=True)
-  file = open(os.path.join(workdir, 'logs', f'{label}.csv'), 'a', encoding='utf-8')
+  path = os.path.join(workdir, 'logs', f'{label}.csv')
+  file = open(path, 'a', encoding='utf-8')
   return loggers.Dispatcher(
     [
-      loggers.CSVLogger(file, flush_every=1),
+      _Tolerant(loggers.CSVLogger(file, flush_every=1), path),
       tf_summary.TFSummaryLogger(
         os.path.join(workdir, 'tensorboard'), label=label, steps_key=steps_key
       ),
     ]
   )
+
+
+def truncate(workdir: str, counts: Optional[Mapping[str, float]]):
+  """Drops the rows that came after a checkpoint, which a resumed run writes again.
+
+  Args:
+    workdir: the run directory.
+    counts: the checkpoint's; None drops all rows.
+  """
+  for path in glob.glob(os.path.join(workdir, 'logs', '*.csv')):
+    key = 'learner_steps' if os.path.basename(path) == 'learner.csv' else 'actor_steps'
+    with open(path, encoding='utf-8', newline='') as file:
+      rows = list(csv.reader(file))
+    kept = []
+    if counts is not None and rows and key in rows[0]:
+      column = rows[0].index(key)
+      # The last row may be half written.
+      whole = [row for row in rows[1:] if len(row) == len(rows[0])]
+      kept = [row for row in whole if float(row[column]) <= counts[key]]
+    with open(f'{path}.tmp', 'w', encoding='utf-8', newline='') as file:
+      csv.writer(file, lineterminator='\n').writerows(rows[:1] * bool(kept) + kept)
+    os.replace(f'{path}.tmp', path)
+
+
+class _Tolerant(loggers.Logger):
+  """Goes on past a full disk, with one warning."""
+
+  def __init__(self, logger: loggers.Logger, path: str):
+    self._logger, self._path, self._failed = logger, path, False
+
+  def write(self, data: Mapping[str, Any]):
+    self._try(lambda: self._logger.write(data))
+
+  def close(self):
+    self._try(self._logger.close)
+
+  def _try(self, call):
+    try:
+      call()
+    except OSError as e:
+      if not self._failed:
+        print(f'WARNING: {self._path}: {e.strerror}', file=sys.stderr, flush=True)
+      self._failed = True
 
 
 class Progress:

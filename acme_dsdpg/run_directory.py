@@ -3,7 +3,7 @@
     config.json     the resolved config
     logs/*.csv      actor, learner, evaluator
     tensorboard/    the same
-    checkpoints/    learner and counters
+    checkpoints/    the last three cuts: learner, counts, replay (`checkpointing`)
     policy/         SavedModel of the acting policy
 
 TensorFlow is not imported here.
@@ -15,9 +15,6 @@ import os
 import shutil
 
 from acme_dsdpg import config as config_lib
-
-# What may differ between a run and its resumption.
-_RESUMABLE = ('num_steps', 'num_threads', 'num_actors', 'checkpoint_every')
 
 _CONFIG = 'config.json'
 
@@ -82,7 +79,7 @@ def check_same(
   different = [
     f'{name} was {before[name]!r}, is {now[name]!r}'
     for name in config_lib.fields()
-    if before[name] != now[name] and name not in _RESUMABLE
+    if before[name] != now[name] and name not in config_lib.RESUMABLE
   ]
   if different:
     raise config_lib.ConfigError(

@@ -34,10 +34,18 @@ class Normalizer(tf.keras.layers.Layer):
     x = (observation - self.mean) * tf.math.rsqrt(self.variance + 1e-6)
     return tf.clip_by_value(x, -_MAX_DEVIATION, _MAX_DEVIATION)
 
-  def update(self, observation: tf.Tensor):
-    """Merges the statistics of a batch, [B, S] (Chan et al., 1979)."""
+  def update(self, observation: tf.Tensor, finite: tf.Tensor = True):
+    """Merges the statistics of a batch, [B, S] (Chan et al., 1979).
+
+    Args:
+      observation: the batch.
+      finite: bool scalar; nothing is changed where it is false.
+    """
     if not self._enabled:
       return
+    tf.cond(finite, lambda: self._merge(observation), lambda: None)
+
+  def _merge(self, observation: tf.Tensor):
     batch = tf.cast(observation.shape[0], self.count.dtype)
     mean = tf.reduce_mean(observation, axis=0)
     variance = tf.math.reduce_variance(observation, axis=0)

@@ -1,0 +1,75 @@
+"""Ctrl-C and SIGTERM: noticed at a safe point, or within seconds wherever that is far.
+
+Between two environment steps a run is whole: learner, replay and counts agree. There,
+and only there, a first signal raises KeyboardInterrupt (`check`), and the run saves. A
+second one, or a first one that no safe point has answered within `GRACE` seconds (the
+compiler takes longer), ends the process at once; the last checkpoint stands.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+from typing import Iterator
+
+GRACE = 10.0  # Seconds.
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+_requested = threading.Event()
+_noticed = threading.Event()
+
+
+def check():
+  """Raises KeyboardInterrupt once a signal has come; the caller is at a safe point."""
+  if _requested.is_set() and not _noticed.is_set():
+    _noticed.set()
+    raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def handled() -> Iterator[None]:
+  """Within it SIGINT and SIGTERM are answered by `check`, or end the process.
+
+  SIGINT as well, since a shell that starts a command in the background has it ignored.
+  Main thread only.
+  """
+  _requested.clear()
+  _noticed.clear()
+  # Written to by Python's C-level handler: its Python-level one would have to wait for
+  # the main thread, which may be inside a compiler.
+  reader, writer = socket.socketpair()
+  writer.setblocking(False)
+  previous_fd = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+  previous = [signal.signal(number, lambda *_: None) for number in _SIGNALS]
+  threading.Thread(target=_watch, args=(reader,), daemon=True).start()
+  try:
+    yield
+  finally:
+    for number, old in zip(_SIGNALS, previous):
+      signal.signal(number, old)
+    signal.set_wakeup_fd(previous_fd)
+    writer.close()  # Ends the thread.
+
+
+def _watch(reader: socket.socket):
+  with reader:
+    if not reader.recv(1):
+      return
+    _requested.set()
+    reader.settimeout(GRACE)
+    try:
+      again = reader.recv(1)
+    except TimeoutError:
+      if not _noticed.is_set():
+        _exit('interrupted where nothing could be saved')
+      reader.settimeout(None)
+      again = reader.recv(1)
+    if again:
+      _exit('interrupted again')
+
+
+def _exit(why: str):
+  print(f'{why}: the last checkpoint stands', file=sys.stderr, flush=True)
+  os._exit(130)
