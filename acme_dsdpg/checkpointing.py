@@ -162,10 +162,9 @@ class Checkpointer:
       os.rename(unfinished, os.path.join(self._directory, f'{number:06d}'))
     except Exception as e:  # Of the disk, TensorFlow's or Reverb's.
       first_line = (str(e).splitlines() or [type(e).__name__])[0]
+      # On stdout: of stderr, native code's noise is dropped meanwhile.
       print(
-        f'WARNING: no checkpoint was saved, training goes on: {first_line}',
-        file=sys.stderr,
-        flush=True,
+        f'WARNING: no checkpoint was saved, training goes on: {first_line}', flush=True
       )
       shutil.rmtree(unfinished, ignore_errors=True)
       _empty(os.path.join(self._directory, _LIVE))
@@ -176,6 +175,11 @@ class Checkpointer:
 
   def _shapes(self) -> Dict[str, List[int]]:
     return {name: v.shape.as_list() for name, v in self._variables.items()}
+
+
+def is_saving(workdir: str) -> bool:
+  """Whether a cut is being written."""
+  return os.path.isdir(os.path.join(_directory(workdir), _UNFINISHED))
 
 
 def replay_checkpointer(workdir: str, cut: Optional[Cut], tables: List[Any]):
@@ -214,7 +218,9 @@ def _adapt_replay(source: str, target: str, tables: List[Any]):
     saved = checkpoint_pb2.PriorityTableCheckpoint.FromString(record)
     info = by_name[saved.table_name]
     saved.max_size = info.max_size
-    del saved.items[: max(0, len(saved.items) - info.max_size)]
+    items = sorted(saved.items, key=lambda item: item.inserted_at.ToNanoseconds())
+    del saved.items[:]
+    saved.items.extend(items[-info.max_size :])
     _adapt_limiter(saved.rate_limiter, info.rate_limiter_info)
     records.append(saved.SerializeToString())
   os.remove(path)  # A link to the cut's.

@@ -3,14 +3,50 @@
 import importlib
 import inspect
 import re
-from typing import Any, Dict, Tuple
+import sys
+from typing import Any, Callable, Dict, Sequence, Tuple
 
-from absl import flags
+from absl import app, flags
 
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import environments
 
 _KINDS = {Tuple[int, ...]: int, Tuple[float, ...]: float}
+
+
+def run(main: Callable[..., None], arguments: str = ''):
+  """Parses the flags and calls `main(*arguments)`; a mistake is one sentence, status 2.
+
+  Not absl's `app.run`: TensorFlow, imported within it, would start in graph mode.
+
+  Args:
+    main: raises ConfigError for what the user has to mend.
+    arguments: what stands beside the flags, for a person: '' takes none, 'FILE' takes
+      one, 'RUN...' one or more.
+  """
+  try:
+    given = _parse_flags(sys.argv)[1:]
+    if not arguments and given:
+      raise config_lib.ConfigError(
+        f'Unknown argument {given[0]!r}: flags start with --. See --help.'
+      )
+    if arguments and not given or len(given) > 1 and not arguments.endswith('...'):
+      raise config_lib.ConfigError(
+        f'Give {arguments}; there are {len(given)} arguments. See --help.'
+      )
+    main(*given)
+  except config_lib.ConfigError as e:
+    print(e, file=sys.stderr, flush=True)
+    sys.exit(2)
+
+
+def _parse_flags(argv: Sequence[str]) -> Sequence[str]:
+  if any(argument in ('--help', '--helpshort', '--helpfull') for argument in argv):
+    return app.parse_flags_with_usage(list(argv))  # Prints and exits.
+  try:
+    return flags.FLAGS(list(argv))
+  except flags.Error as e:
+    raise config_lib.ConfigError(' '.join(str(e).split())) from e
 
 
 def define_flags():

@@ -2,15 +2,14 @@
 
     replay  counter  learner  evaluator  actor x num_actors  stopper
 
-Warning: Courier and Reverb listen on every network interface without
-authentication, and Courier executes what it unpickles. Whoever reaches their ports
-can run code as you: on a shared network, run behind a firewall or in a network
-namespace of its own.
+Courier and Reverb listen on every network interface without authentication, and
+Courier executes what it unpickles: see `isolation`.
 
 The launcher starts the processes and watches them. The stopper's end is the run's:
-it returns after the last evaluation, and any other process that ends before is a
-failure. (Acme's `StepsLimiter` looks every 10 s and signals the launcher to stop,
-which a user's signal could not be told from, before anything final has happened.)
+it returns after the last evaluation. An actor that is killed is replaced; any other
+process that ends before is a failure. (Acme's `StepsLimiter` looks every 10 s and
+signals the launcher to stop, which a user's signal could not be told from, before
+anything final has happened.)
 """
 
 import atexit
@@ -35,22 +34,28 @@ from acme.utils import counting
 import launchpad as lp
 from launchpad.launch.run_locally import launch_local_output_to_files as output_to_files
 from launchpad.nodes.python import local_multi_processing
+import psutil
+import reverb
 
+from acme_dsdpg import checkpointing, environments
 from acme_dsdpg import config as config_lib
-from acme_dsdpg import environments
 from acme_dsdpg import processes as processes_lib
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# Seconds that the learner is given to finish a step and save, even on a busy machine.
-_GRACE = 120.0
+# Seconds that the learner is given to finish a step and begin to save. (It may be
+# compiling its first one, and then has nothing to save.)
+_GRACE = 10.0
+# Seconds; an actor that is killed sooner is not replaced.
+_MIN_LIFETIME = 5.0
 
-Processes = Mapping[str, subprocess.Popen]
+Processes = Dict[str, subprocess.Popen]
 
 
 def make_program(
   config: config_lib.ExperimentConfig,
   workdir: str,
   environment_factory: environments.EnvironmentFactory,
+  cut: Optional[checkpointing.Cut] = None,
 ) -> lp.Program:
   """The nodes and who talks to whom.
 
@@ -58,12 +63,13 @@ def make_program(
     config: the run.
     workdir: its directory, prepared by `run_directory.prepare`.
     environment_factory: seed to wrapped environment; picklable.
+    cut: the checkpoint to go on from.
   """
   # Not at the top: counter and stopper import this file, and need no TensorFlow.
   from acme_dsdpg import nodes
 
   spec = specs.make_environment_spec(environment_factory(config.seed))
-  run = nodes.Run(config, workdir, environment_factory, spec)
+  run = nodes.Run(config, workdir, environment_factory, spec, cut)
   # With all threads for each of them, the acting processes would only get in the way.
   acting = dataclasses.replace(config, num_threads=config.num_threads or 1)
   acting_run = dataclasses.replace(run, config=acting)
@@ -71,7 +77,11 @@ def make_program(
   program = lp.Program('dsdpg')
   add = lambda label, node: program.add_node(node, label)
   replay = add(
-    'replay', lp.ReverbNode(functools.partial(_Node(nodes.make_replay_tables), run))
+    'replay',
+    lp.ReverbNode(
+      functools.partial(_Node(nodes.make_replay_tables), run),
+      functools.partial(nodes.make_replay_checkpointer, run),
+    ),
   )
   counter = add('counter', lp.CourierNode(_Node(counting.Counter)))
   learner = add('learner', lp.CourierNode(_Node(nodes.LearnerNode), run, replay, counter))
@@ -102,20 +112,30 @@ def launch(
 
   Returns:
     The exit status: 0 at `num_steps`, 1 if a process died (the cause is printed),
-    130 when interrupted by SIGINT or SIGTERM. Learner, counts and policy are saved
-    in each case, unless it was the learner, the counter or the replay that died.
+    130 when interrupted by SIGINT or SIGTERM. Learner, counts, replay and policy are
+    saved in each case, unless it was the learner, the counter or the replay that died.
+
+  Raises:
+    ConfigError: the newest checkpoint is another run's.
   """
+  from acme_dsdpg import logging
+
   workdir = os.path.abspath(workdir)
+  cut = checkpointing.newest(workdir)
+  if cut is not None:
+    checkpointing.check_config(cut, config)
+  logging.truncate(workdir, None if cut is None else cut.counts)
   progress = _Progress(config, workdir)
   with _interrupts() as interrupts, _temporary_directory(workdir):
-    program = make_program(config, workdir, environment_factory)
+    program = make_program(config, workdir, environment_factory, cut)
     processes = _start(program, workdir, interrupts)
     try:
-      failure = _watch(processes, workdir, progress, interrupts)
+      starvation = _Starvation(program, config.starvation_timeout)
+      failure = _watch(processes, workdir, progress, interrupts, starvation)
       if interrupts:
         progress.line('interrupted: saving; the same command goes on from here')
     finally:
-      _stop(processes, interrupts)
+      _stop(processes, interrupts, workdir)
   # Interrupted before the learner had anything to save, it died of SIGTERM.
   status = processes['learner/0'].returncode
   if not failure and status not in (0, -signal.SIGTERM):
@@ -217,20 +237,86 @@ def _start(program: lp.Program, workdir: str, interrupts: List[int]) -> Processe
 
 
 def _watch(
-  processes: Processes, workdir: str, progress: '_Progress', interrupts: List[int]
+  processes: Processes,
+  workdir: str,
+  progress: '_Progress',
+  interrupts: List[int],
+  starvation: '_Starvation',
 ) -> Optional[str]:
   """Waits for the end of the run or an interrupt; returns the cause of a failure."""
+  environments = {name: psutil.Process(p.pid).environ() for name, p in processes.items()}
+  started = dict.fromkeys(processes, time.time())
   while not interrupts:
     ended = {k: p.returncode for k, p in processes.items() if p.poll() is not None}
     if ended == {'stopper/0': 0}:
       return None
+    for name in [k for k, status in ended.items() if k.startswith('actor/')]:
+      # One that is killed again at once would be for ever.
+      if ended[name] < 0 and time.time() - started[name] > _MIN_LIFETIME:
+        progress.line(f'{_cause(name, ended.pop(name), workdir)}: replaced')
+        processes[name] = _restart(processes[name], environments[name], name, workdir)
+        started[name] = time.time()
     if ended:
       # What was killed before what failed because of it.
       names = sorted(ended, key=ended.get)
       return '; '.join(_cause(name, ended[name], workdir) for name in names)
     progress.show()
+    line = starvation.line()
+    if line:
+      progress.line(line)
     time.sleep(0.2)
   return None
+
+
+def _restart(
+  process: subprocess.Popen, environment: Mapping[str, str], name: str, workdir: str
+) -> subprocess.Popen:
+  """A process like one that has ended, its output appended to the same log."""
+  with open(os.path.join(_log_directory(workdir), name), 'a', encoding='utf-8') as log:
+    return subprocess.Popen(process.args, env=environment, stdout=log, stderr=log)
+
+
+class _Starvation:
+  """Who waits for whom, where replay's rate limiter has let nobody pass for long."""
+
+  _EVERY = 5.0  # Seconds between two looks.
+
+  def __init__(self, program: lp.Program, timeout: float):
+    (node,) = program.groups['replay']
+    self._client = reverb.Client(node.reverb_address.resolve())
+    self._timeout = timeout
+    self._passed = None
+    self._since = self._looked = time.time()
+
+  def line(self) -> Optional[str]:
+    """A sentence when it is due."""
+    now = time.time()
+    if now - self._looked < min(self._EVERY, self._timeout / 4):
+      return None
+    self._looked = now
+    try:
+      (table,) = self._client.server_info(timeout=1).values()
+    except Exception:  # Not up yet, or gone, which `_watch` will see.
+      return None
+    limiter = table.rate_limiter_info
+    inserts, samples = limiter.insert_stats, limiter.sample_stats
+    passed = (inserts.completed, samples.completed)
+    if passed != self._passed or not (inserts.pending or samples.pending):
+      self._passed, self._since = passed, now
+      return None
+    waited = now - self._since
+    if waited < self._timeout:
+      return None
+    self._since = now
+    if samples.pending:
+      return (
+        f'WARNING: the learner has waited {waited:.0f} s for actors to write to replay '
+        f'({table.current_size} transitions; it begins at {limiter.min_size_to_sample}).'
+      )
+    return (
+      f'WARNING: {inserts.pending} actors have waited {waited:.0f} s for the learner to '
+      f'draw from replay (samples_per_insert={limiter.samples_per_insert:g}).'
+    )
 
 
 def _cause(name: str, returncode: int, workdir: str) -> str:
@@ -245,14 +331,15 @@ def _cause(name: str, returncode: int, workdir: str) -> str:
   return f'{name} {what} (log: {path})'
 
 
-def _stop(processes: Processes, interrupts: List[int]):
+def _stop(processes: Processes, interrupts: List[int], workdir: str):
   """Stops what runs: actors, so that nothing is counted after the learner has saved;
   then the learner, while the counter still answers; then the others.
 
   A second interrupt, as time running out, kills.
   """
-  # The learner cannot save without the counter.
-  grace = _GRACE if processes['counter/0'].poll() is None else 0.0
+  # The learner cannot save without the counter and replay.
+  alive = all(processes[name].poll() is None for name in ('counter/0', 'replay/0'))
+  grace = _GRACE if alive else 0.0
   num_interrupts = max(len(interrupts), 1)
   for group in ('actor/', 'learner/', ''):
     members = [p for name, p in processes.items() if name.startswith(group)]
@@ -260,7 +347,8 @@ def _stop(processes: Processes, interrupts: List[int]):
       process.terminate()
     deadline = time.time() + grace
     while any(p.poll() is None for p in members):
-      if time.time() > deadline or len(interrupts) > num_interrupts:
+      late = time.time() > deadline and not checkpointing.is_saving(workdir)
+      if late or len(interrupts) > num_interrupts:
         break
       time.sleep(0.1)
     for process in members:

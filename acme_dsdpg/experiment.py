@@ -63,16 +63,23 @@ def run_experiment(
       run.save()
       raise SystemExit(130) from None
     except learning.NonFiniteError as e:
-      path = os.path.join(workdir, 'offending_batch.npz')
-      np.savez(path, **learning.named_arrays(e.batch))
-      raise guarding.RunFailedError(
-        f'{e} The last batch is in {path}, the last checkpoint is untouched.'
-      ) from e
+      raise failed_learning(e, workdir) from e
     except guarding.RunFailedError:
       run.save()
       raise
     finally:
       run.close()
+
+
+def failed_learning(
+  error: learning.NonFiniteError, workdir: str
+) -> guarding.RunFailedError:
+  """Keeps the offending batch; returns what the run ends with."""
+  path = os.path.join(workdir, 'offending_batch.npz')
+  np.savez(path, **learning.named_arrays(error.batch))
+  return guarding.RunFailedError(
+    f'{error} The last batch is in {path}, the last checkpoint is untouched.'
+  )
 
 
 class _Run:
@@ -147,7 +154,7 @@ class _Run:
     self._checkpointer = checkpointing.Checkpointer(workdir, config, learner.state)
     if cut is not None:
       self._checkpointer.restore(cut)
-      self.counter.restore(dict(cut.counts))
+      self.counter.restore({'counts': dict(cut.counts), 'cache': {}})
       self.progress.line(f'resuming at step {steps}')
     start_counts(self.counter)
     self._actor_logger = logging.make_logger(workdir, 'actor')
@@ -179,7 +186,9 @@ class _Run:
 
   def save(self):
     """Everything that the same command needs to go on."""
-    if self._checkpointer.save(self.counter.get_counts(), self._client):
+    with quiet.native_stderr():
+      saved = self._checkpointer.save(self.counter.get_counts(), self._client)
+    if saved:
       save_policy(self._policy, self._spec, os.path.join(self._workdir, 'policy'))
 
   def close(self):

@@ -10,32 +10,28 @@ import fcntl
 import os
 import socket
 import struct
-import sys
+from typing import Optional
 
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 
 
-def confine() -> bool:
+def confine() -> Optional[str]:
   """Moves this process, and those it will start, off the network.
 
-  Before any thread is started: the kernel refuses a process that has several. Where it
-  refuses for another reason, a line says so.
+  Before NumPy is imported: the kernel refuses a process that has several threads.
 
   Returns:
-    Whether the process is confined.
+    None, or a warning for a person where the kernel does not let an ordinary user.
   """
   uid, gid = os.getuid(), os.getgid()
   libc = ctypes.CDLL(None, use_errno=True)
   if libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET):
-    print(
+    return (
       'WARNING: the ports of this run are open to the network '
-      f'({os.strerror(ctypes.get_errno())}): confine it with a firewall, or start it '
-      'with `unshare -r -n` or in a container without network.',
-      file=sys.stderr,
-      flush=True,
+      f'({os.strerror(ctypes.get_errno())}): confine it with a firewall, or run it in a '
+      'container without network.'
     )
-    return False
   for name, text in (
     ('setgroups', 'deny'),
     ('uid_map', f'{uid} {uid} 1'),
@@ -47,4 +43,4 @@ def confine() -> bool:
     request = struct.pack('16sh14x', b'lo', 0)
     _, flags = struct.unpack('16sh14x', fcntl.ioctl(control, _SIOCGIFFLAGS, request))
     fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack('16sh14x', b'lo', flags | _IFF_UP))
-  return True
+  return None

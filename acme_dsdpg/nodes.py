@@ -6,24 +6,33 @@ The program they are wired to is in `distributed.py`.
 from concurrent import futures
 import contextlib
 import dataclasses
+import functools
 import os
 import signal
 import threading
 import time
-from typing import Any, Callable, Iterator, List, Mapping, Sequence
+from typing import Any, Callable, Iterator, List, Mapping, Optional, Sequence
 
-import acme
-from acme import core, specs
+from acme import specs
 from acme.tf import variable_utils
-from acme.utils import counting, loggers
+from acme.utils import counting
 import courier
 import launchpad as lp
 import numpy as np
 import reverb
 
 from acme_dsdpg import builder as builder_lib
+from acme_dsdpg import (
+  checkpointing,
+  d4pg,
+  environments,
+  evaluation,
+  experiment,
+  guarding,
+  learning,
+  logging,
+)
 from acme_dsdpg import config as config_lib
-from acme_dsdpg import d4pg, environments, evaluation, experiment, logging
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,17 +43,37 @@ class Run:
   workdir: str
   environment_factory: environments.EnvironmentFactory
   environment_spec: specs.EnvironmentSpec
+  cut: Optional[checkpointing.Cut] = None
 
-  def set_up(self, seed_offset: int = 0) -> builder_lib.DSDPGBuilder:
+  def set_up(self, seed: int = 0) -> builder_lib.DSDPGBuilder:
     """Sets TensorFlow up and returns the builder; once a process."""
-    seed = self.config.seed + seed_offset
-    experiment.set_up_tensorflow(dataclasses.replace(self.config, seed=seed))
+    experiment.set_up_tensorflow(self.config, seed)
     return d4pg.make_builder(self.config.agent, self.config.dsdpg)
+
+  def guarded_environment(self, seed: int, steps: int) -> guarding.GuardedEnvironment:
+    """An environment that is not the one of an earlier start, at other `steps`."""
+    return guarding.GuardedEnvironment(
+      lambda number: self.environment_factory(
+        experiment.derive_seed(seed, steps, number)
+      ),
+      self.config.environment_timeout,
+    )
+
+  def guarded_loop(self, *args: Any, **kwargs: Any) -> guarding.GuardedLoop:
+    """On an environment and an actor; faults go to the process's log."""
+    faults = (self.config.max_environment_faults, functools.partial(print, flush=True))
+    return guarding.GuardedLoop(*args, *faults, **kwargs)
 
 
 def make_replay_tables(run: Run) -> List[reverb.Table]:
   """The tables that the replay node serves."""
   return run.set_up().make_replay_tables(run.environment_spec)
+
+
+def make_replay_checkpointer(run: Run) -> reverb.checkpointers.CheckpointerBase:
+  """Restores the cut's replay, and lets the learner have it saved."""
+  tables = make_replay_tables(run)
+  return checkpointing.replay_checkpointer(run.workdir, run.cut, tables)
 
 
 def run_actor(
@@ -56,24 +85,21 @@ def run_actor(
   counter: courier.Client,
 ):
   """Acts until all actors together have taken `num_steps`."""
-  builder = run.set_up(index)
+  evaluator.wait_until_ready()
+  # One that replaces another explores otherwise.
+  steps = counter.get_counts()['actor_steps']
   spec, seed = run.environment_spec, run.config.seed + index
-  environment = run.environment_factory(seed)
+  builder = run.set_up(experiment.derive_seed(seed, steps))
   policy = builder.make_networks(spec, seed).make_acting_policy()
-  actor = builder.make_actor(
-    builder.make_behavior_policy(spec, policy),
-    policy,
-    builder.make_adder(replay),
-    learner,
-  )
-  loop = acme.EnvironmentLoop(
-    environment,
-    actor,
-    counting.Counter(counter, 'actor', time_delta=0.0),
-    loggers.NoOpLogger(),
+  adder = builder.make_adder(replay)
+  behavior_policy = builder.make_behavior_policy(spec, policy)
+  loop = run.guarded_loop(
+    run.guarded_environment(seed, steps),
+    builder.make_actor(behavior_policy, policy, adder, learner),
+    counter=counting.Counter(counter, 'actor', time_delta=0.0),
+    adder=adder,
   )
   logger = logging.make_logger(run.workdir, f'actor_{index}')
-  evaluator.wait_until_ready()
   while counter.get_counts()['actor_steps'] < run.config.num_steps:
     row = loop.run_episode()
     row.update(counter.get_counts())
@@ -98,16 +124,18 @@ class _Finishable:
 class LearnerNode(_Finishable):
   """Learns until told to finish; saves in between and when the program is stopped.
 
-  The counter is saved and restored with the learner, in the format of the single
-  process: either kind of run goes on with the other's checkpoint.
+  Counts and replay are saved and restored with the learner, in the format of the single
+  process: either kind of run goes on with the other's checkpoint. The counts are taken
+  first, so that replay may hold steps of unfinished episodes, which are not counted.
   """
 
   def __init__(self, run: Run, replay: reverb.Client, counter: courier.Client):
     super().__init__()
     self._stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: self._stop.set())
+    self._counter, self._replay = counter, replay
     self._run = run
-    builder = run.set_up()
+    builder = run.set_up(run.config.seed)
     networks = builder.make_networks(run.environment_spec, run.config.seed)
     self._policy = networks.make_acting_policy()
     self._logger = logging.make_logger(run.workdir, 'learner', 'learner_steps')
@@ -119,12 +147,14 @@ class LearnerNode(_Finishable):
       counting.Counter(counter, 'learner', time_delta=0.0),
       self._logger,
       run.config.log_every,
+      run.config.max_skipped_updates,
     )
-    self._checkpointer = experiment.make_checkpointer(
-      run.config,
-      run.workdir,
-      {**self._learner.state, 'counter': _RemoteCounter(counter)},
+    self._checkpointer = checkpointing.Checkpointer(
+      run.workdir, run.config, self._learner.state
     )
+    if run.cut is not None:
+      self._checkpointer.restore(run.cut)
+      counter.restore({'counts': dict(run.cut.counts), 'cache': {}})
     experiment.start_counts(counter)
 
   def get_variables(self, names: Sequence[str]) -> List[List[np.ndarray]]:
@@ -135,21 +165,26 @@ class LearnerNode(_Finishable):
 
   def run(self):
     """Learns, then waits for SIGTERM to save."""
-    with contextlib.suppress(StopIteration):
-      while not self._over():
-        self._learner.step()
-        self._save()
+    every = self._run.config.checkpoint_every
+    try:
+      with contextlib.suppress(StopIteration):
+        while not self._over():
+          self._learner.step()
+          if time.time() - self._checkpointer.last_save > every:
+            self._save()
+    except learning.NonFiniteError as e:
+      raise experiment.failed_learning(e, self._run.workdir) from e
     self._finished.set()
     self._stop.wait()
-    self._save(force=True)
+    self._save()
     self._logger.close()
     os._exit(0)  # The thread that reads from replay cannot be joined.
 
   def _over(self) -> bool:
     return self._stop.is_set() or self._finishing.is_set()
 
-  def _save(self, force: bool = False):
-    if self._checkpointer.save(force):
+  def _save(self):
+    if self._checkpointer.save(self._counter.get_counts(), self._replay):
       experiment.save_policy(
         self._policy,
         self._run.environment_spec,
@@ -177,19 +212,6 @@ class _UntilOver:
     raise StopIteration
 
 
-class _RemoteCounter(core.Saveable):
-  """The counter node as part of a checkpoint."""
-
-  def __init__(self, counter: courier.Client):
-    self._counter = counter
-
-  def save(self) -> Mapping[str, Any]:
-    return self._counter.save()
-
-  def restore(self, state: Mapping[str, Any]):
-    self._counter.restore(state)
-
-
 class EvaluatorNode(_Finishable):
   """Evaluates before the first step, each `eval_every` steps, and when told to finish.
 
@@ -200,21 +222,23 @@ class EvaluatorNode(_Finishable):
   def __init__(self, run: Run, learner: courier.Client, counter: courier.Client):
     super().__init__()
     self._config = run.config
-    builder = run.set_up()
+    builder = run.set_up(run.config.seed)
     policy = builder.make_networks(
       run.environment_spec, run.config.seed
     ).make_acting_policy()
     self._client = variable_utils.VariableClient(learner, {'policy': policy.variables})
-    self._evaluator = evaluation.Evaluator(
-      run.environment_factory(run.config.seed + experiment.EVALUATION_SEED),
-      builder.make_actor(policy, policy),
-      run.config.eval_episodes,
-    )
     self._logger = logging.make_logger(run.workdir, 'evaluator')
     self._counter = counter
     self._client.update_and_wait()
     self._time = time.time()
     self._start = self._count()
+    seed = run.config.seed + experiment.EVALUATION_SEED
+    loop = run.guarded_loop(
+      run.guarded_environment(seed, self._start['actor_steps']),
+      builder.make_actor(policy, policy),
+      should_update=False,
+    )
+    self._evaluator = evaluation.Evaluator(loop, run.config.eval_episodes)
 
   def wait_until_ready(self):
     """Answered once the first weights are here: actors wait for it to act."""

@@ -45,16 +45,21 @@ def prepare(workdir: str, config: config_lib.ExperimentConfig, fresh: bool) -> b
     raise config_lib.ConfigError(
       f'workdir={workdir!r} has files but no {_CONFIG}: it is not a run directory.'
     )
-  if resuming and fresh:
-    shutil.rmtree(workdir)
-    resuming = False
-  if resuming:
-    check_same(load(workdir), config, workdir)
-  os.makedirs(workdir, exist_ok=True)
-  temporary = f'{path}.tmp'
-  with open(temporary, 'w', encoding='utf-8') as file:
-    file.write(config.to_json())
-  os.replace(temporary, path)
+  try:
+    if resuming and fresh:
+      shutil.rmtree(workdir)
+      resuming = False
+    if resuming:
+      check_same(load(workdir), config, workdir)
+    os.makedirs(workdir, exist_ok=True)
+    temporary = f'{path}.tmp'
+    with open(temporary, 'w', encoding='utf-8') as file:
+      file.write(config.to_json())
+    os.replace(temporary, path)
+  except OSError as e:
+    raise config_lib.ConfigError(
+      f'workdir={workdir!r} cannot be written: {e.strerror}.'
+    ) from e
   return resuming
 
 

@@ -4,7 +4,10 @@ import os
 import subprocess
 import sys
 
-from absl import app, flags
+from absl import flags
+
+from acme_dsdpg import command_line
+from acme_dsdpg import config as config_lib
 
 _EPISODES = flags.DEFINE_integer('episodes', 10, 'Episodes, without noise.', 1)
 _SEED = flags.DEFINE_integer('seed', 2_000_000, "Of the environment's randomness.", 0)
@@ -36,44 +39,47 @@ def choose_backend():
   )
 
 
-def main():
+def main(path):
   """Runs the episodes, prints their returns, writes the film."""
-  arguments = app.parse_flags_with_usage(sys.argv)[1:]
-  if len(arguments) != 1:
-    sys.exit('Give one run directory. See --help.')
   if _VIDEO.value:
     if not _VIDEO.value.endswith('.mp4'):
-      sys.exit(f'video={_VIDEO.value!r} is not valid: it must end in .mp4.')
+      raise config_lib.ConfigError(
+        f'video={_VIDEO.value!r} is not valid: it must end in .mp4.'
+      )
     folder = os.path.dirname(_VIDEO.value) or '.'
     if not os.path.isdir(folder):
-      sys.exit(f'video={_VIDEO.value!r} is not valid: {folder!r} is no directory.')
+      raise config_lib.ConfigError(
+        f'video={_VIDEO.value!r} is not valid: {folder!r} is no directory.'
+      )
     choose_backend()
 
   from acme_dsdpg import quiet
 
   quiet.silence()
   import acme_dsdpg
-  from acme_dsdpg import config, run_directory
+  from acme_dsdpg import run_directory
 
-  try:
-    run = run_directory.load(arguments[0])
-    policy = acme_dsdpg.load_policy(arguments[0])
-  except config.ConfigError as e:
-    sys.exit(str(e))
-  evaluate(run, policy)
+  evaluate(run_directory.load(path), acme_dsdpg.load_policy(path))
 
 
 def evaluate(run, policy):
   """Runs and prints; `run` is the config of the run that trained the policy."""
+  import acme
+  from acme.utils import loggers
+
   from acme_dsdpg import environments, evaluation
 
   environment = environments.make_environment(run.env, run.task, _SEED.value)
   film = evaluation.Film(_VIDEO.value) if _VIDEO.value else None
-  evaluator = evaluation.Evaluator(
-    environment, evaluation.PolicyActor(policy), _EPISODES.value, [film] if film else []
+  loop = acme.EnvironmentLoop(
+    environment,
+    evaluation.PolicyActor(policy),
+    logger=loggers.NoOpLogger(),
+    should_update=False,
+    observers=[film] if film else [],
   )
   try:
-    row = evaluator.run()
+    row = evaluation.Evaluator(loop, _EPISODES.value).run()
   finally:
     if film:
       film.close()
@@ -87,4 +93,4 @@ def evaluate(run, policy):
 
 
 if __name__ == '__main__':
-  main()
+  command_line.run(main, 'one run directory')

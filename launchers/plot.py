@@ -9,21 +9,20 @@ import collections
 import csv
 import pathlib
 import re
-import sys
 
 from acme_dsdpg import quiet
 
 quiet.silence()
 
-from absl import app, flags
+from absl import flags
 import matplotlib
 
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt
 import numpy as np
 
+from acme_dsdpg import command_line, run_directory
 from acme_dsdpg import config as config_lib
-from acme_dsdpg import run_directory
 
 _OUTPUT = flags.DEFINE_string('output', 'curves', 'Files to write: .png and .pdf.')
 _REFERENCES = flags.DEFINE_list('references', ['ddpg'], 'Published agents to show.')
@@ -139,16 +138,10 @@ def table(runs):
   return '\n'.join(lines)
 
 
-def main():
+def main(*paths):
   """Flags in, a table and two files out."""
-  paths = app.parse_flags_with_usage(sys.argv)[1:]
-  try:
-    if not paths:
-      raise config_lib.ConfigError('Name at least one run directory.')
-    runs = read_runs(paths)
-    figure = plot(runs, _REFERENCES.value)
-  except config_lib.ConfigError as e:
-    sys.exit(str(e))
+  runs = read_runs(paths)
+  figure = plot(runs, _REFERENCES.value)
   print(table(runs))
   for suffix in ('png', 'pdf'):
     figure.savefig(f'{_OUTPUT.value}.{suffix}', dpi=150)
@@ -156,4 +149,4 @@ def main():
 
 
 if __name__ == '__main__':
-  main()
+  command_line.run(main, 'at least one run directory...')

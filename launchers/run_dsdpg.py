@@ -6,11 +6,12 @@ Every field of the config is a flag (`--help`). One process by default;
 
 import sys
 
-from acme_dsdpg import quiet
+from acme_dsdpg import isolation, quiet
 
 quiet.silence()
+_OPEN = isolation.confine() if __name__ == '__main__' else None
 
-from absl import app, flags
+from absl import flags
 
 from acme_dsdpg import command_line, environments, run_directory
 from acme_dsdpg import config as config_lib
@@ -26,20 +27,15 @@ _DISTRIBUTED = flags.DEFINE_bool(
 
 def main():
   """Flags in, one call out."""
-  # Not app.run: TensorFlow, imported within it, would start in graph mode.
-  argv = app.parse_flags_with_usage(sys.argv)
-  if len(argv) > 1:
-    sys.exit(f'Unknown argument {argv[1]!r}: flags start with --. See --help.')
-  try:
-    config = command_line.config_from_flags()
-    if _DISTRIBUTED.value and config.agent in config_lib.BASELINES:
-      raise config_lib.ConfigError(
-        f'agent={config.agent!r} runs in one process only: leave out --run_distributed.'
-      )
-    workdir = _WORKDIR.value or run_directory.default_workdir(config)
-    run_directory.prepare(workdir, config, _FRESH.value)
-  except config_lib.ConfigError as e:
-    sys.exit(str(e))
+  config = command_line.config_from_flags()
+  if _DISTRIBUTED.value and config.agent in config_lib.BASELINES:
+    raise config_lib.ConfigError(
+      f'agent={config.agent!r} runs in one process only: leave out --run_distributed.'
+    )
+  workdir = _WORKDIR.value or run_directory.default_workdir(config)
+  run_directory.prepare(workdir, config, _FRESH.value)
+  if _OPEN:
+    print(_OPEN, file=sys.stderr, flush=True)
   print(
     f'{config.agent} on {config.env}-{config.task}, run directory {workdir}', flush=True
   )
@@ -51,12 +47,15 @@ def main():
     if status:
       sys.exit(status)
   else:
-    from acme_dsdpg import experiment
+    from acme_dsdpg import experiment, guarding
 
-    experiment.run_experiment(config, workdir, factory)
+    try:
+      experiment.run_experiment(config, workdir, factory)
+    except guarding.RunFailedError as e:
+      sys.exit(f'failed: {e}')
   print(f'done: {workdir}')
 
 
 if __name__ == '__main__':
   command_line.define_flags()
-  main()
+  command_line.run(main)

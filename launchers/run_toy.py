@@ -23,9 +23,10 @@ from acme_dsdpg import quiet
 
 quiet.silence()
 
-from absl import app, flags
+from absl import flags
 import tqdm
 
+from acme_dsdpg import command_line
 from acme_dsdpg import config as config_lib
 from acme_dsdpg.toy import arms as arms_lib
 
@@ -160,17 +161,11 @@ def _train_all(arms, settings, workdir, parallel):
 
 def main():
   """Flags in; arms trained; figures drawn."""
-  arguments = app.parse_flags_with_usage(sys.argv)[1:]
-  if arguments:
-    sys.exit(f'Unknown argument {arguments[0]!r}: flags start with --. See --help.')
   settings = arms_lib.Settings(_STEPS.value, _SEEDS.value)
   workdir = _WORKDIR.value or f'runs/toy-{_STEPS.value}steps-{_SEEDS.value}seeds'
-  try:
-    numbers = _parse_figures()
-    num_points = _parse_num_points()
-    _prepare(workdir, dataclasses.asdict(settings))
-  except config_lib.ConfigError as e:
-    sys.exit(str(e))
+  numbers = _parse_figures()
+  num_points = _parse_num_points()
+  _prepare(workdir, dataclasses.asdict(settings))
   arms = {arm for n in numbers for arm in arms_lib.FIGURES[n](num_points)}
   print(f'{len(arms)} arms of {settings.num_seeds} seeds, {workdir}', flush=True)
   start = time.time()
@@ -190,4 +185,4 @@ def main():
 
 
 if __name__ == '__main__':
-  main()
+  command_line.run(main)

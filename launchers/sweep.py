@@ -22,7 +22,7 @@ import subprocess
 import sys
 import time
 
-from absl import app, flags
+from absl import flags
 
 from acme_dsdpg import command_line, environments, run_directory
 from acme_dsdpg import config as config_lib
@@ -200,15 +200,9 @@ def _stop(running):
     run.process = None
 
 
-def main():
+def main(path):
   """Reads the sweep, says where it stands, works."""
-  arguments = app.parse_flags_with_usage(sys.argv)[1:]
-  if len(arguments) != 1:
-    sys.exit('Give one sweep file. See --help.')
-  try:
-    runs = read_sweep(arguments[0], _OUTPUT.value)
-  except config_lib.ConfigError as e:
-    sys.exit(str(e))
+  runs = read_sweep(path, _OUTPUT.value)
   print(screen(runs), flush=True)
   if _DRY_RUN.value:
     return
@@ -221,4 +215,4 @@ def main():
 
 
 if __name__ == '__main__':
-  main()
+  command_line.run(main, 'one sweep file')

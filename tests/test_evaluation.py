@@ -5,7 +5,9 @@ import pathlib
 import subprocess
 import sys
 
+import acme
 from acme import specs
+from acme.utils import loggers
 import imageio
 import numpy as np
 import pytest
@@ -80,12 +82,12 @@ def test_evaluate_prints_what_the_same_episodes_give(run):
   workdir, network = run
   result = _evaluate(workdir, '--episodes=1', '--seed=5')
   assert result.returncode == 0, result.stderr
-  evaluator = evaluation.Evaluator(
+  loop = acme.EnvironmentLoop(
     environments.make_environment('cartpole', 'balance', 5),
     evaluation.PolicyActor(lambda x: network(x[np.newaxis]).numpy()[0]),
-    1,
+    logger=loggers.NoOpLogger(),
   )
-  row = evaluator.run()
+  row = evaluation.Evaluator(loop, 1).run()
   assert row['episode_return'] > 50  # Dense, so that another episode gives another.
   assert f'1 episodes: return {row["episode_return"]:.1f} +-' in result.stdout
   assert f'best {row["episode_return_max"]:.1f}' in result.stdout
