@@ -1,6 +1,6 @@
 """What replayed transitions hold beside Acme's."""
 
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 from acme import adders, specs
 import dm_env
@@ -43,3 +43,24 @@ class FirstStepAdder(adders.Adder):
       next_timestep.reward, next_timestep.discount, next_timestep.observation
     )
     self._adder.add(action, next_timestep, outcome)
+
+
+class ReplaceableAdder(adders.Adder):
+  """An adder whose `reset` drops the episode at hand, wherever in it a fault came.
+
+  Acme's own keeps a step that was begun, and fails on the next episode.
+  """
+
+  def __init__(self, make_adder: Callable[[], adders.Adder]):
+    self._make_adder = make_adder
+    self._adder = make_adder()
+
+  def reset(self):
+    # The old one sends what it had completed when it is deleted.
+    self._adder = self._make_adder()
+
+  def add_first(self, timestep: dm_env.TimeStep):
+    self._adder.add_first(timestep)
+
+  def add(self, action, next_timestep: dm_env.TimeStep, extras=()):
+    self._adder.add(action, next_timestep, extras)

@@ -13,6 +13,7 @@ import reverb
 import tensorflow as tf
 
 from acme_dsdpg import (
+  adding,
   checkpointing,
   d4pg,
   environments,
@@ -129,7 +130,9 @@ class _Run:
       config.max_skipped_updates,
     )
     # Both actors use the learner's own weights, so they are always current.
-    adder = builder.make_adder(self._client)
+    self._adder = adder = adding.ReplaceableAdder(
+      lambda: builder.make_adder(self._client)
+    )
     (table,) = self._client.server_info().values()
     actor = LearningActor(
       builder.make_actor(builder.make_behavior_policy(spec, policy), policy, adder),
@@ -196,6 +199,7 @@ class _Run:
     self.progress.close()
     for logger in (self._actor_logger, self._evaluator_logger):
       logger.close()
+    self._adder.reset()  # While the server still takes what it holds.
     with quiet.native_stderr():
       self._server.stop()
 

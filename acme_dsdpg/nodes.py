@@ -21,8 +21,8 @@ import launchpad as lp
 import numpy as np
 import reverb
 
-from acme_dsdpg import builder as builder_lib
 from acme_dsdpg import (
+  adding,
   checkpointing,
   d4pg,
   environments,
@@ -32,6 +32,7 @@ from acme_dsdpg import (
   learning,
   logging,
 )
+from acme_dsdpg import builder as builder_lib
 from acme_dsdpg import config as config_lib
 
 
@@ -91,7 +92,7 @@ def run_actor(
   spec, seed = run.environment_spec, run.config.seed + index
   builder = run.set_up(experiment.derive_seed(seed, steps))
   policy = builder.make_networks(spec, seed).make_acting_policy()
-  adder = builder.make_adder(replay)
+  adder = adding.ReplaceableAdder(lambda: builder.make_adder(replay))
   behavior_policy = builder.make_behavior_policy(spec, policy)
   loop = run.guarded_loop(
     run.guarded_environment(seed, steps),

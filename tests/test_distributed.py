@@ -156,9 +156,9 @@ def test_killed_node_is_named(tmp_path, started):
   launcher = _launch(tmp_path)
   started(launcher)
   launcher.wait_for(lambda: 'actor/1' in launcher.nodes())
-  launcher.nodes()['actor/1'].kill()
+  launcher.nodes()['replay/0'].kill()
   assert launcher.wait() == 1
-  assert 'failed: actor/1 was killed by SIGKILL' in launcher.output
+  assert 'failed: replay/0 was killed by SIGKILL' in launcher.output
 
 
 def test_exception_in_a_node_is_quoted(tmp_path, started):

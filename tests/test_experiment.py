@@ -82,7 +82,7 @@ def test_run_writes_everything_below_its_directory(finished):
   assert all(np.isfinite(float(v)) for row in learner for v in row.values())
   assert len(rows(workdir, 'actor')) == 2
   assert list(workdir.glob('tensorboard/*tfevents*'))
-  assert list(workdir.glob('checkpoints/learner/ckpt-*'))
+  assert list(workdir.glob('checkpoints/*/learner.index'))
 
 
 def test_run_prints_what_a_person_needs_and_nothing_else(finished):
@@ -91,8 +91,7 @@ def test_run_prints_what_a_person_needs_and_nothing_else(finished):
   assert str(workdir) in out
   assert 'evaluation at step 2000' in out
   assert 'step 1000/2000' in out
-  noise = [line for line in result.stderr.splitlines() if 'reverb/cc' not in line]
-  assert not noise
+  assert not result.stderr
 
 
 def test_policy_is_a_saved_model_that_acts_alone(finished):
@@ -115,9 +114,9 @@ def test_same_command_resumes_and_fresh_starts_anew(finished):
   assert 'resuming at step 2000' in longer.stdout
   evaluations = rows(workdir, 'evaluator')
   assert [int(r['actor_steps']) for r in evaluations] == [0, 1000, 2000, 3000]
-  assert int(evaluations[-1]['learner_steps']) == 450 + 200  # Fills replay first.
+  assert int(evaluations[-1]['learner_steps']) == 450 + 250  # Its replay is there.
   other = launch(*SMALL, f'--workdir={workdir}', '--sigma=0.1')
-  assert other.returncode != 0
+  assert other.returncode == 2
   assert 'sigma was 0.3, is 0.1' in other.stderr
   assert 'Traceback' not in other.stderr
   assert len(rows(workdir, 'evaluator')) == 4  # Nothing lost.
@@ -151,9 +150,11 @@ def test_interruption_saves_and_exits(tmp_path, number):
   with subprocess.Popen(command(*args), stdout=subprocess.PIPE, text=True) as run:
     while 'step 1000/' not in run.stdout.readline():
       assert run.poll() is None
+    start = time.time()
     run.send_signal(number)
     rest = run.stdout.read()
     assert run.wait(60) == 130
+    assert time.time() - start < 15
   assert 'interrupted' in rest
   again = launch(*args[:-1], '--num_steps=2000')
   assert 'resuming at step' in again.stdout, again.stderr
@@ -179,7 +180,7 @@ def test_interruption_saves_and_exits(tmp_path, number):
 def test_bad_input_is_one_clear_sentence_at_once(args, texts):
   start = time.time()
   result = launch(*args, cwd=ROOT)
-  assert result.returncode != 0
+  assert result.returncode == 2
   for text in texts:
     assert text in result.stderr
   assert 'Traceback' not in result.stderr
