@@ -2,6 +2,7 @@
 
 from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from absl import logging
 import acme
 from acme import types
 from acme.utils import counting, loggers
@@ -18,6 +19,9 @@ from acme_dsdpg.losses import cvae, dpg, mmd, sobolev
 
 Metrics = Dict[str, tf.Tensor]
 _Gradients = Tuple[List[tf.Tensor], Metrics]
+
+# Times the least reconstruction error that was logged.
+_DIVERGED = 30.0
 
 _BETAS = dict(beta_1=0.9, beta_2=0.999)  # A.8, all networks.
 
@@ -101,6 +105,7 @@ class DSDPGLearner(acme.Learner):
     self._log_every = log_every
     self._max_skipped_updates = max_skipped_updates
     self._num_skipped = self._skipped_in_a_row = 0
+    self._least_error = np.inf
 
     self._num_steps = tf.Variable(0, dtype=tf.int32, name='num_steps')
     radam = tfa.optimizers.RectifiedAdam
@@ -150,7 +155,20 @@ class DSDPGLearner(acme.Learner):
     )
     if num_steps % self._log_every == 0:
       values = {k: v.numpy() for k, v in metrics.items()}
+      self._watch_world_model(values.get('reconstruction_error'))
       self._logger.write({**values, 'skipped_updates': self._num_skipped, **counts})
+
+  def _watch_world_model(self, error: Optional[np.ndarray]):
+    if error is None:
+      return
+    self._least_error = min(self._least_error, float(error))
+    if error > _DIVERGED * self._least_error:
+      logging.warning(
+        'The world model diverges: its reconstruction error is %.3g, %.0f times the '
+        'least that was logged.',
+        error,
+        error / self._least_error,
+      )
 
   def get_variables(self, names: Sequence[str]) -> List[List[np.ndarray]]:
     """The acting policy's weights, the normalizer's among them, under 'policy'."""
@@ -233,10 +251,12 @@ class DSDPGLearner(acme.Learner):
     }
 
   def _bellman_target(self, batch: Batch, seeds: _Seeds) -> tf.Tensor:
+    """Sobolev samples of the target, [B, M, D] (Eqs. 15-18, 24)."""
     noise = self._noise(batch, self._num_samples, seeds.target)
+    rows = self._model_rows(batch)
 
     def target(model, discount, wrt):
-      return sobolev.sobolev_target(
+      return self._sobolev_target(
         model,
         self._target_policy,
         self._target_critic,
@@ -247,12 +267,20 @@ class DSDPGLearner(acme.Learner):
         wrt,
       )
 
-    model = self._transition_model(batch, seeds.latent)
+    model = self._transition_model(rows, seeds.latent)
     result = target(model, batch.model_outcome.discount, self._config.sobolev)
     if self._config.one_step_model:
-      returns = target(observed(batch.outcome), batch.outcome.discount, 'none')
+      returns = target(observed(rows.outcome), batch.outcome.discount, 'none')
       result = tf.concat([returns, result[..., 1:]], axis=-1)
     return result
+
+  # What `plain.PlainLearner` does otherwise.
+
+  _sobolev_target = staticmethod(sobolev.sobolev_target)
+
+  def _model_rows(self, batch: Batch) -> Batch:
+    """The rows that the transition model is given: one a state."""
+    return batch
 
   def _transition_model(self, batch: Batch, seed: tf.Tensor) -> sobolev.Model:
     """(s, a) -> (R, s+), as the targets switch has it."""

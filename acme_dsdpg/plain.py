@@ -26,29 +26,10 @@ class PlainLearner(learning.DSDPGLearner):
   def _chunk_size(self, noise: tf.Tensor) -> int:
     return noise.shape[0]
 
-  def _bellman_target(self, batch: learning.Batch, seeds) -> tf.Tensor:
-    num_samples = self._num_samples
-    noise = self._noise(batch, num_samples, seeds.target)
+  _sobolev_target = staticmethod(sobolev.plain_sobolev_target)
 
-    def target(model, discount, wrt):
-      return sobolev.plain_sobolev_target(
-        model,
-        self._target_policy,
-        self._target_critic,
-        batch.observation,
-        batch.action,
-        discount,
-        noise,
-        wrt,
-      )
-
-    copies = tf.nest.map_structure(lambda x: tf.repeat(x, num_samples, axis=0), batch)
-    model = self._transition_model(copies, seeds.latent)
-    result = target(model, batch.model_outcome.discount, self._config.sobolev)
-    if self._config.one_step_model:
-      returns = target(learning.observed(copies.outcome), batch.outcome.discount, 'none')
-      result = tf.concat([returns, result[..., 1:]], axis=-1)
-    return result
+  def _model_rows(self, batch: learning.Batch) -> learning.Batch:
+    return tf.nest.map_structure(lambda x: tf.repeat(x, self._num_samples, axis=0), batch)
 
   def _latent(self, batch: learning.Batch, seed: tf.Tensor) -> tf.Tensor:
     posterior = self._networks.world_model.encode(*learning.encoder_inputs(batch))
