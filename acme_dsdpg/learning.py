@@ -60,8 +60,8 @@ class NonFiniteError(Exception):
 class DSDPGLearner(acme.Learner):
   """Learns critic, policy and world model from replayed transitions (Alg. 1).
 
-  All of the randomness of a step follows from the seed and the step's number. A
-  network whose loss or gradient is not finite is left as it is in that step.
+  All of the randomness of a step follows from the seed and the step's number. Where
+  a batch, a loss or a gradient is not finite, the rest of the step is skipped.
   """
 
   def __init__(
@@ -198,8 +198,10 @@ class DSDPGLearner(acme.Learner):
 
   def _step(self, transition: types.Transition) -> Metrics:
     seeds = self._draw_seeds()
-    batch = self._prepare(transition)
-    metrics = {'skipped': tf.constant(False)}
+    # Clipping may swallow a NaN, so it is looked for where it would enter.
+    finite = _all_finite(tf.nest.flatten(transition))
+    batch = self._prepare(transition, finite)
+    metrics = {'skipped': ~finite}
     if self._networks.world_model is not None:
       self._apply(
         'world_model', *self._world_model_gradients(batch, seeds.model), metrics
@@ -211,10 +213,9 @@ class DSDPGLearner(acme.Learner):
     self._num_steps.assign_add(1)
     return metrics
 
-  def _prepare(self, transition: types.Transition) -> Batch:
+  def _prepare(self, transition: types.Transition, finite: tf.Tensor = True) -> Batch:
     normalizer = self._networks.normalizer
     # One NaN would stay in the statistics for good.
-    finite = tf.reduce_all(tf.math.is_finite(transition.observation))
     normalizer.update(transition.observation, finite)
 
     def outcome(of):
@@ -383,19 +384,20 @@ class DSDPGLearner(acme.Learner):
   def _apply(
     self, name: str, gradients: List[tf.Tensor], computed: Metrics, metrics: Metrics
   ):
-    """One optimizer step on one network, if all is finite; its metrics are added."""
+    """One optimizer step on one network; its metrics are added.
+
+    Skipped, with all that comes after it in a step, where something is not finite.
+    """
     norm = tf.linalg.global_norm(gradients)
-    finite = tf.math.is_finite(norm)
-    for value in computed.values():
-      finite &= tf.math.is_finite(value)
+    skipped = metrics['skipped'] | ~_all_finite([norm, *computed.values()])
 
     def apply():
       self._optimizers[name].apply_gradients(zip(gradients, self._trainable[name]))
 
-    tf.cond(finite, apply, lambda: None)
+    tf.cond(skipped, lambda: None, apply)
     metrics.update(computed)
     metrics[f'{name}_gradient_norm'] = norm
-    metrics['skipped'] |= ~finite
+    metrics['skipped'] = skipped
 
 
 def make_kernel(
@@ -465,6 +467,12 @@ def encoder_inputs(batch: Batch) -> Sequence[tf.Tensor]:
   """What the world model's encoder is given."""
   outcome = batch.model_outcome
   return batch.observation, batch.action, outcome.reward, outcome.next_observation
+
+
+def _all_finite(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
+  """Bool scalar."""
+  each = [tf.reduce_all(tf.math.is_finite(tensor)) for tensor in tensors]
+  return tf.reduce_all(tf.stack(each))
 
 
 def _sample_metrics(samples: tf.Tensor, target: tf.Tensor) -> Metrics:

@@ -124,7 +124,7 @@ def make_stages(learner, transition):
 
   def apply(gradients):
     for name, values in gradients.items():
-      learner._apply(name, values, {})
+      learner._apply(name, values, {}, {'skipped': tf.constant(False)})
     learner._update_target_networks()
 
   functions['optimizers and Polyak'] = (apply, gradients)

@@ -3,6 +3,7 @@
 Trains what a figure needs, several arms at once, and draws it. Below the run directory:
 
     settings.json              steps and seeds, shared by everything in it
+    summary.csv                every arm's metrics at the end, over the seeds
     arms/<arm>/metrics.csv     every metric at every evaluated step and seed
     arms/<arm>/ckpt-*          the models of all seeds
     figure_<n>.png, .pdf
@@ -35,7 +36,7 @@ _FIGURE = flags.DEFINE_list('figure', ['all'], f'all, or some of {", ".join(_NAM
 _STEPS = flags.DEFINE_integer('steps', 25_000, 'Optimizer steps.', 1)
 _SEEDS = flags.DEFINE_integer('seeds', 5, 'Models of an arm, trained together.', 1)
 _NUM_POINTS = flags.DEFINE_list(
-  'num_points', None, 'Sizes of the data sets drawn once. (default: 4,8,16,32,64,128)'
+  'num_points', None, 'Sizes of the data sets drawn once. (default: 4,8,16,32,64)'
 )
 _PARALLEL = flags.DEFINE_integer('parallel', 2, 'Arms at once.', 1)
 _WORKDIR = flags.DEFINE_string(
@@ -172,9 +173,14 @@ def main():
   try:
     _train_all(arms, settings, workdir, _PARALLEL.value)
   except KeyboardInterrupt:
-    sys.exit('interrupted: the same command goes on from here')
+    print('interrupted: the same command goes on from here', file=sys.stderr)
+    sys.exit(130)
+  from acme_dsdpg.toy import experiment, figures
+
+  path = os.path.join(workdir, 'summary.csv')
+  experiment.write_summary(path, workdir, sorted(arms, key=lambda arm: arm.name))
+  print(path)
   print(f'trained in {(time.time() - start) / 60:.1f} min')
-  from acme_dsdpg.toy import figures
 
   for n in numbers:
     figure = figures.DRAW[n](workdir, settings, num_points)

@@ -40,6 +40,7 @@ SPEC = specs.EnvironmentSpec(
   discounts=specs.BoundedArray((), np.float32, 0.0, 1.0),
 )
 ALWAYS = {
+  'skipped_updates',
   'critic_loss',
   'critic_gradient_norm',
   'policy_loss',
@@ -457,3 +458,71 @@ def test_metrics_are_written_every_so_many_steps():
   run = _make('ddpg', log_every=2)
   _run(run, 5)
   assert [row['steps'] for row in run.rows] == [2, 4]
+
+
+# What is not finite.
+
+
+def _poisoned(run, field, value):
+  transition = _transition(9)
+  poisoned = np.array(getattr(transition, field))
+  poisoned.flat[3] = value
+  run.learner._iterator = iter(
+    [reverb.ReplaySample(info=None, data=transition._replace(**{field: poisoned}))]
+  )
+
+
+@pytest.mark.parametrize('jit_compile', [False, True])
+@pytest.mark.parametrize(
+  ('field', 'value'), [('observation', np.nan), ('reward', np.inf), ('action', np.nan)]
+)
+def test_an_update_that_is_not_finite_changes_nothing_and_is_counted(
+  field, value, jit_compile
+):
+  run = _make('dsdpg', jit_compile=jit_compile, hidden_sizes=(8, 8))
+  _run(run, 1)
+  before = _snapshot(run)
+  slots = [v.numpy() for v in run.learner._optimizers['critic'].variables()]
+  iterator = run.learner._iterator
+  _poisoned(run, field, value)
+  run.learner.step()
+  after = _snapshot(run)
+  for name in ('normalizer', 'world_model', 'critic', 'policy'):
+    for a, b in zip(before[name], after[name]):
+      np.testing.assert_array_equal(a, b)
+  for a, b in zip(slots, run.learner._optimizers['critic'].variables()):
+    np.testing.assert_array_equal(a, b)
+  for values in after.values():
+    assert all(np.all(np.isfinite(v)) for v in values)
+  assert run.rows[-1]['skipped_updates'] == 1
+  run.learner._iterator = iterator
+  run.learner.step()
+  assert run.rows[-1]['skipped_updates'] == 1
+  for a, b in zip(after['critic'], _snapshot(run)['critic']):
+    assert np.any(a != b)
+
+
+def test_too_many_in_a_row_raise_with_the_batch():
+  run = _make('ddpg')
+  run.learner._max_skipped_updates = 3
+  for skipped in range(2):
+    _poisoned(run, 'reward', np.nan)
+    run.learner.step()
+    assert run.rows[-1]['skipped_updates'] == skipped + 1
+  _poisoned(run, 'reward', np.nan)
+  with pytest.raises(learning.NonFiniteError, match='3 updates in a row') as error:
+    run.learner.step()
+  arrays = learning.named_arrays(error.value.batch)
+  assert np.isnan(arrays['reward']).sum() == 1
+  assert arrays['first_step_next_observation'].shape == (B, S)
+
+
+def test_a_world_model_that_diverges_is_warned_of(caplog):
+  run = _make('dsdpg')
+  watch = run.learner._watch_world_model
+  for error in (2.0, 1.0, 25.0):
+    watch(np.float32(error))
+  assert not caplog.records
+  watch(np.float32(31.0))
+  assert 'world model diverges' in caplog.text
+  watch(None)

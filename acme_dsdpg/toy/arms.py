@@ -6,7 +6,7 @@ TensorFlow is not imported here.
 import dataclasses
 from typing import Callable, Dict, List, Optional, Sequence
 
-NUM_POINTS = (4, 8, 16, 32, 64, 128)
+NUM_POINTS = (4, 8, 16, 32, 64)
 INPUT_NOISE = (0.01, 0.1, 0.5)
 BATCH_SIZE = 256  # Where points are not drawn once (A.7).
 NUM_SAMPLES = 4  # Of the function at each x, and of a cGMMN.

@@ -5,11 +5,13 @@ written together at every evaluation, so that an arm which was stopped at any mo
 goes on from the last one, with the curve of an arm that was not stopped.
 """
 
+import collections
 import csv
 import os
 import time
-from typing import Any, Callable, Dict, List, Protocol
+from typing import Any, Callable, Dict, List, Protocol, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from acme_dsdpg import kernels, supervised
@@ -23,6 +25,7 @@ BANDWIDTHS = (0.01, 0.05, 0.1, 0.5, 1.0, 10.0, 100.0)
 # Of the metrics: points over [0, 5], samples of a cGMMN at each.
 EVALUATION_POINTS = 50
 EVALUATION_SAMPLES = 512
+LAST_EVALUATIONS = 10  # Averaged for a value at the end.
 _SECOND_DERIVATIVE_SAMPLES = 32  # A mean of absolute values: few are enough.
 
 
@@ -108,6 +111,28 @@ def read_metrics(directory: str, arm: Arm) -> List[Dict[str, float]]:
     return []
   whole = ('step', 'seed')
   return [{k: int(v) if k in whole else float(v) for k, v in r.items()} for r in rows]
+
+
+def write_summary(path: str, directory: str, arms: Sequence[Arm]):
+  """Each metric of each arm at the end: mean, deviation, least and most over seeds.
+
+  A seed's value is the mean of its last `LAST_EVALUATIONS` evaluations.
+  """
+  with open(path, 'w', encoding='utf-8', newline='') as file:
+    writer = csv.writer(file, lineterminator='\n')
+    writer.writerow(['arm', 'metric', 'mean', 'std', 'min', 'max', 'seconds'])
+    for arm in arms:
+      rows = read_metrics(directory, arm)
+      steps = sorted({row['step'] for row in rows})[-LAST_EVALUATIONS:]
+      by_seed = collections.defaultdict(list)
+      for row in rows:
+        if row['step'] in steps:
+          by_seed[row['seed']].append(row)
+      for metric in [k for k in rows[0] if k not in ('step', 'seed', 'seconds')]:
+        values = [np.mean([r[metric] for r in seed]) for seed in by_seed.values()]
+        statistics = np.mean(values), np.std(values), np.min(values), np.max(values)
+        cells = [f'{value:.4g}' for value in statistics]
+        writer.writerow([arm.name, metric, *cells, round(rows[-1]['seconds'])])
 
 
 def arm_directory(directory: str, arm: Arm) -> str:

@@ -4,6 +4,7 @@
 """
 
 import collections
+import os
 from typing import Callable, Dict
 
 import matplotlib
@@ -88,7 +89,7 @@ def _draw_few_points(directory, settings, num_points):
 
 
 def _draw_inferred(directory, settings, num_points):
-  """Fig. 6, and the error over x."""
+  """Fig. 6, and the error over x, which `figure_6.csv` keeps."""
   del num_points
   arm = Arm('cvae')
   model = experiment.restore(arm, settings.num_seeds, directory).trainer
@@ -103,6 +104,9 @@ def _draw_inferred(directory, settings, num_points):
     axes[0, column].set(xlabel='x', ylabel=('y', 'dy/dx, inferred')[column])
   x = problem.grid(501)
   errors = np.sqrt(inferred.errors(model, x)[1])
+  header = ','.join(['x', *(f'rmse_seed{i}' for i in range(len(errors)))])
+  path = os.path.join(directory, 'figure_6.csv')
+  np.savetxt(path, np.c_[x, errors.T], '%.5g', ',', header=header, comments='')
   style = dict(color=_COLOURS['cvae'], label='cVAE')
   _band(axes[0, 2], x[:, 0], errors, **style)
   collapsed = np.sqrt(2.0) * np.abs(np.cos(x[:, 0]))

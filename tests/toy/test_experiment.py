@@ -127,6 +127,11 @@ def test_inferred_gradients_match_finite_differences_at_a_fixed_latent():
   np.testing.assert_allclose(gradients, expected, rtol=1e-2, atol=1e-4)
 
 
+def _rows(workdir, arm):
+  with open(workdir / f'arms/{arm}/metrics.csv', encoding='utf-8') as file:
+    return list(csv.DictReader(file))
+
+
 def _launch(tmp_path, *flags, **kwargs):
   return subprocess.run(
     [sys.executable, str(ROOT / 'launchers/run_toy.py'), *flags],
@@ -149,7 +154,21 @@ def test_every_figures_command_runs_small(tmp_path):
     assert {(r['step'], r['seed']) for r in rows} == {
       (step, seed) for step in '02' for seed in '01'
     }
-  # 6 arms at unlimited data, 4 methods and 3 noises at each number of points.
+  with open(tmp_path / 'w/summary.csv', encoding='utf-8') as file:
+    summary = {(r['arm'], r['metric']): r for r in csv.DictReader(file)}
+  cgmmn = [
+    [float(r['joint_mmd']) for r in _rows(tmp_path / 'w', 'cgmmn') if r['seed'] == s]
+    for s in '01'
+  ]
+  np.testing.assert_allclose(
+    float(summary['cgmmn', 'joint_mmd']['mean']), np.mean(cgmmn), rtol=1e-3
+  )
+  np.testing.assert_allclose(
+    float(summary['cgmmn', 'joint_mmd']['max']), np.mean(cgmmn, axis=1).max(), rtol=1e-3
+  )
+  inferred_errors = np.loadtxt(tmp_path / 'w/figure_6.csv', delimiter=',', skiprows=1)
+  assert inferred_errors.shape == (501, 3)
+  # 5 arms at unlimited data, 4 methods and 3 noises at each number of points.
   assert len(list((tmp_path / 'w/arms').iterdir())) == 5 + 2 * 7
   assert not done.stderr
   # What is done is not done again; other settings are refused.
@@ -157,7 +176,7 @@ def test_every_figures_command_runs_small(tmp_path):
   assert again.returncode == 0
   assert 'figure_6.png' in again.stdout
   other = _launch(tmp_path, '--steps=3', '--workdir=w', '--figure=6')
-  assert other.returncode == 1
+  assert other.returncode == 2
   assert 'holds figures with' in other.stderr
 
 
@@ -173,7 +192,7 @@ def test_an_interrupt_says_how_to_go_on_and_leaves_no_process(tmp_path):
     time.sleep(0.2)
   os.killpg(process.pid, signal.SIGINT)
   _, err = process.communicate(timeout=30)
-  assert process.returncode == 1
+  assert process.returncode == 130
   assert err.strip() == 'interrupted: the same command goes on from here'
   time.sleep(1.0)
   with pytest.raises(ProcessLookupError):
@@ -191,7 +210,7 @@ def test_an_interrupt_says_how_to_go_on_and_leaves_no_process(tmp_path):
 )
 def test_bad_input_is_one_sentence(flag, message, tmp_path):
   done = _launch(tmp_path, flag)
-  assert done.returncode == 1
+  assert done.returncode == 2
   assert message in done.stderr
   assert len(done.stderr.strip().splitlines()) == 1
   assert not list(tmp_path.iterdir())
