@@ -17,6 +17,7 @@ import dataclasses
 import json
 import multiprocessing
 import os
+import signal
 import sys
 import time
 
@@ -170,6 +171,9 @@ def main():
   arms = {arm for n in numbers for arm in arms_lib.FIGURES[n](num_points)}
   print(f'{len(arms)} arms of {settings.num_seeds} seeds, {workdir}', flush=True)
   start = time.time()
+  # SIGINT as well: a shell that starts a command in the background has it ignored.
+  for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, signal.default_int_handler)
   try:
     _train_all(arms, settings, workdir, _PARALLEL.value)
   except KeyboardInterrupt:
