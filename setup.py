@@ -36,6 +36,7 @@ setuptools.setup(
     'mujoco>=3.1',
     'numpy>=1.22,<1.24',
     'psutil>=5.9',
+    'rliable>=1.0',
     'protobuf>=3.19,<3.20',
     'tensorflow>=2.8,<2.9',
     'tensorflow-addons>=0.16,<0.18',

@@ -244,15 +244,20 @@ def _watch(
   starvation: '_Starvation',
 ) -> Optional[str]:
   """Waits for the end of the run or an interrupt; returns the cause of a failure."""
-  environments = {name: psutil.Process(p.pid).environ() for name, p in processes.items()}
   started = dict.fromkeys(processes, time.time())
+  environments = {}
   while not interrupts:
+    for name in processes.keys() - environments.keys():
+      # Before it has become the program that it will be, it shows its parent's.
+      if time.time() - started[name] > _MIN_LIFETIME and processes[name].poll() is None:
+        environments[name] = psutil.Process(processes[name].pid).environ()
     ended = {k: p.returncode for k, p in processes.items() if p.poll() is not None}
     if ended == {'stopper/0': 0}:
       return None
     for name in [k for k, status in ended.items() if k.startswith('actor/')]:
       # One that is killed again at once would be for ever.
-      if ended[name] < 0 and time.time() - started[name] > _MIN_LIFETIME:
+      long_lived = name in environments and time.time() - started[name] > _MIN_LIFETIME
+      if ended[name] < 0 and long_lived:
         progress.line(f'{_cause(name, ended.pop(name), workdir)}: replaced')
         processes[name] = _restart(processes[name], environments[name], name, workdir)
         started[name] = time.time()

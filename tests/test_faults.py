@@ -100,10 +100,11 @@ if __name__ == '__main__':
   config = config_lib.make_config(values)
   try:
     run_directory.prepare(sys.argv[1], config, fresh=False)
+    from acme_dsdpg import guarding
     if distributed:
       from acme_dsdpg import distributed
       sys.exit(distributed.launch(config, sys.argv[1], Factory(sys.argv[3])))
-    from acme_dsdpg import experiment, guarding
+    from acme_dsdpg import experiment
     experiment.run_experiment(config, sys.argv[1], Factory(sys.argv[3]))
   except config_lib.ConfigError as e:
     print(e, file=sys.stderr)
@@ -151,9 +152,11 @@ def _steps(workdir, label, key='actor_steps'):
   return [int(row[key]) for row in _rows(workdir, label)]
 
 
-def _wait_for(condition, timeout=90):
+def _wait_for(condition, timeout=90, running=()):
   deadline = time.time() + timeout
   while not condition():
+    for process in running:
+      assert process.poll() is None, process.stderr.read()
     assert time.time() < deadline
     time.sleep(0.05)
 
@@ -553,7 +556,7 @@ def test_a_killed_actor_is_replaced_and_two_runs_do_not_meet(program, tmp_path):
   ]
   first, second = map(_tail, runs)
   begun = lambda lines: any(line.startswith('step ') for line in lines)
-  _wait_for(lambda: begun(first) and begun(second), 240)
+  _wait_for(lambda: begun(first) and begun(second), 240, runs)
   killed = _nodes(runs[0])['actor/1']
   killed.kill()
   _wait_for(lambda: any('actor/1 was killed by SIGKILL' in x for x in first), 10)
