@@ -3,12 +3,18 @@
 A RUN is a run directory, or a directory with run directories somewhere below. One
 panel a task; runs of one agent are a mean and a band of one deviation over seeds;
 published curves (results/references) are dashed. The same numbers are printed as a table.
+
+Where agents have runs on the same tasks, two seeds or more each, OUTPUT_aggregate shows
+them together: interquartile mean over runs and tasks with stratified bootstrap intervals,
+and the probability that a run of one is better than a run of another (Agarwal et al.,
+2021).
 """
 
 import collections
 import csv
 import pathlib
 import re
+import warnings
 
 from acme_dsdpg import quiet
 
@@ -138,14 +144,99 @@ def table(runs):
   return '\n'.join(lines)
 
 
+def aggregate(runs):
+  """{agent: [seeds, tasks]} of returns / 1000, of agents that ran on all the tasks.
+
+  A run's value is the mean of its last five evaluations; surplus seeds are left out.
+  """
+  tasks = sorted(runs)
+  everywhere = set.intersection(*(set(curves) for curves in runs.values()))
+  scores = {}
+  for agent in sorted(everywhere):
+    num_seeds = min(len(runs[task][agent]) for task in tasks)
+    if num_seeds > 1:
+      scores[agent] = np.array(
+        [
+          [np.mean(returns[-5:]) / 1000.0 for _, returns in runs[task][agent][:num_seeds]]
+          for task in tasks
+        ]
+      ).T
+  return scores
+
+
+def compare(scores, repeats=2_000):
+  """Interquartile means, and probabilities of improvement of each over each other.
+
+  Returns:
+    {agent: (mean, low, high)} and {(agent, other): (probability, low, high)}, 95%.
+  """
+  from rliable import library, metrics  # Slow to import.
+
+  # Its bootstrap passes an argument by a name that is going out of use.
+  warnings.filterwarnings('ignore', category=FutureWarning, module='arch')
+  random_state = np.random.RandomState(0)
+
+  def estimate(values, function):
+    points, intervals = library.get_interval_estimates(
+      values, function, reps=repeats, random_state=random_state
+    )
+    return {
+      key: tuple(map(float, (np.squeeze(points[key]), *np.ravel(intervals[key]))))
+      for key in values
+    }
+
+  means = estimate(scores, lambda x: np.array([metrics.aggregate_iqm(x)]))
+  pairs = {(a, b): (scores[a], scores[b]) for a in scores for b in scores if a != b}
+  named = {f'{a},{b}': value for (a, b), value in pairs.items()}
+  estimates = estimate(named, metrics.probability_of_improvement)
+  return means, {tuple(key.split(',')): value for key, value in estimates.items()}
+
+
+def plot_aggregate(means, improvements):
+  """Intervals, one row an agent and one a pair."""
+  figure, axes = plt.subplots(
+    1, 2, figsize=(11, 1.5 + 0.25 * len(improvements)), layout='constrained'
+  )
+  named = {f'{a} > {b}': v for (a, b), v in improvements.items()}
+  for axis, values, label in (
+    (axes[0], means, 'interquartile mean, return / 1000'),
+    (axes[1], named, 'probability of improvement'),
+  ):
+    for i, (point, low, high) in enumerate(values.values()):
+      axis.plot([low, high], [i, i], lw=6, alpha=0.4, color='tab:blue')
+      axis.plot(point, i, '|', ms=14, color='k')
+    axis.set_yticks(range(len(values)), list(values))
+    axis.set_xlabel(label)
+    axis.grid(alpha=0.3)
+  axes[1].axvline(0.5, color='0.5', ls='--')
+  return figure
+
+
 def main(*paths):
   """Flags in, a table and two files out."""
   runs = read_runs(paths)
   figure = plot(runs, _REFERENCES.value)
   print(table(runs))
+  save(figure, _OUTPUT.value)
+  scores = aggregate(runs)
+  if len(scores) > 1:
+    means, improvements = compare(scores)
+    print(
+      '\n| agent | interquartile mean of return / 1000 | 95% interval |\n|---|---|---|'
+    )
+    for agent, (point, low, high) in means.items():
+      print(f'| `{agent}` | {point:.3f} | {low:.3f} to {high:.3f} |')
+    print('\n| better | than | probability | 95% interval |\n|---|---|---|---|')
+    for (a, b), (point, low, high) in improvements.items():
+      print(f'| `{a}` | `{b}` | {point:.2f} | {low:.2f} to {high:.2f} |')
+    save(plot_aggregate(means, improvements), f'{_OUTPUT.value}_aggregate')
+
+
+def save(figure, path):
+  """Writes PNG and PDF, and says where."""
   for suffix in ('png', 'pdf'):
-    figure.savefig(f'{_OUTPUT.value}.{suffix}', dpi=150)
-    print(f'{_OUTPUT.value}.{suffix}')
+    figure.savefig(f'{path}.{suffix}', dpi=150)
+    print(f'{path}.{suffix}')
 
 
 if __name__ == '__main__':

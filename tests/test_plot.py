@@ -61,6 +61,34 @@ def test_a_run_that_has_only_begun_is_left_out(tmp_path):
 
 def test_a_directory_without_runs_is_a_sentence(tmp_path):
   result = _plot(tmp_path)
-  assert result.returncode == 1
+  assert result.returncode == 2
   assert 'has no run' in result.stderr
   assert 'Traceback' not in result.stderr
+
+
+def test_agents_are_aggregated_over_tasks_and_seeds(tmp_path):
+  for task in ('walk', 'run'):
+    for seed in range(3):
+      for agent, base in (('ddpg', 300), ('dsdpg', 500)):
+        directory = tmp_path / f'walker-{task}' / f'{agent}-seed{seed}'
+        _write_run(
+          directory,
+          [0.0] * 4 + [base + 100.0 * seed] * 5,
+          agent=agent,
+          task=task,
+          seed=seed,
+        )
+  # On one task only, so not among them.
+  _write_run(tmp_path / 'x/d4pg-seed0', [999.0] * 9, agent='d4pg', task='run')
+  result = _plot(tmp_path, f'--output={tmp_path}/curves')
+  assert result.returncode == 0, result.stderr
+  # Of 300, 400, 500 on two tasks the middle half: (400 + 400) / 2; every value is known.
+  assert '| `ddpg` | 0.400 | 0.3' in result.stdout
+  assert '| `dsdpg` | 0.600 | 0.5' in result.stdout
+  # Of nine pairs of runs a task: 8 won, one drawn.
+  assert '| `dsdpg` | `ddpg` | 0.94 |' in result.stdout
+  assert '| `ddpg` | `dsdpg` | 0.06 |' in result.stdout
+  assert 'interquartile' in result.stdout
+  assert '`d4pg` | 0.' not in result.stdout
+  assert (tmp_path / 'curves_aggregate.png').stat().st_size > 5000
+  assert not result.stderr
