@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: train test lint bench clean
+.PHONY: train test lint bench soak clean
 
 train: $(STAMP)
 	$(BIN)/python launchers/run_dsdpg.py --env=walker $(ARGS)
@@ -20,6 +20,9 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python launchers/benchmark.py $(ARGS)
+
+soak: $(STAMP)
+	$(BIN)/python launchers/soak.py $(ARGS)
 
 clean:
 	rm -rf $(VENV)

@@ -1,0 +1,179 @@
+"""Two hours of faults: `python launchers/soak.py` (`make soak`).
+
+Trains in a distributed program with four actors, kills an actor every minute and the
+whole program every ten, and starts it again; each time the promises of the README are
+looked at. Writes `soak.csv` (a row every ten seconds) and `soak.json` (the totals).
+"""
+
+import csv
+import json
+import os
+import pathlib
+import random
+import signal
+import sys
+import time
+
+from absl import flags
+import psutil
+
+from acme_dsdpg import checkpointing, command_line
+from acme_dsdpg import config as config_lib
+
+_MINUTES = flags.DEFINE_float('minutes', 120.0, 'How long.', 0.5)
+_KILL_ACTOR = flags.DEFINE_float('kill_actor_every', 60.0, 'Seconds.', 1.0)
+_KILL_ALL = flags.DEFINE_float('kill_all_every', 600.0, 'Seconds.', 1.0)
+_WORKDIR = flags.DEFINE_string('workdir', 'runs/soak', 'Run directory; must be new.')
+_OUTPUT = flags.DEFINE_string('output', 'results/soak', 'Directory of the report.')
+_SAMPLE = 10.0  # Seconds between two rows.
+_ORPHANS = 10.0  # Seconds after which no process may be left.
+_RUN = (
+  '--env=walker', '--agent=ddpg', '--run_distributed', '--num_actors=4',
+  '--num_steps=1000000000', '--eval_every=1000000', '--max_replay_size=100000',
+  '--samples_per_insert=0.5', '--checkpoint_every=60', '--num_threads=1',
+)  # fmt: skip
+
+
+class Program:
+  """The run's processes, and what its files say."""
+
+  def __init__(self, workdir):
+    self.workdir = pathlib.Path(workdir)
+    self.start()
+
+  def start(self):
+    """The same command, again."""
+    launcher = str(pathlib.Path(__file__).with_name('run_dsdpg.py'))
+    command = [sys.executable, launcher, *_RUN, f'--workdir={self.workdir}']
+    with open(f'{self.workdir}.out', 'ab') as out:
+      self.launcher = psutil.Popen(command, stdout=out, stderr=out)
+
+  def nodes(self):
+    """Name to process."""
+    result = {}
+    for child in self.launcher.children(recursive=True):
+      try:
+        path = pathlib.Path(os.readlink(f'/proc/{child.pid}/fd/1'))
+      except OSError:  # It has just ended.
+        continue
+      if path.parent.parent.name == 'launchpad':
+        result['/'.join(path.parts[-2:])] = child
+    return result
+
+  def last(self, label, key):
+    """The largest value of a column, 0 before there is one."""
+    values = [0]
+    for path in self.workdir.glob(f'logs/{label}.csv'):
+      with open(path, encoding='utf-8', newline='') as file:
+        rows = list(csv.reader(file))
+      if len(rows) > 1:
+        column = rows[0].index(key)
+        values += [int(row[column]) for row in rows[1:] if len(row) == len(rows[0])]
+    return max(values)
+
+  def sample(self):
+    """Steps, updates, memory and open files of all processes together."""
+    memory = files = processes = 0
+    for process in [self.launcher, *self.launcher.children(recursive=True)]:
+      try:
+        memory += process.memory_info().rss
+        files += process.num_fds()
+        processes += 1
+      except psutil.Error:
+        continue
+    return dict(
+      actor_steps=self.last('actor_*', 'actor_steps'),
+      learner_steps=self.last('learner', 'learner_steps'),
+      gib=round(memory / 2**30, 3),
+      open_files=files,
+      processes=processes,
+    )
+
+
+def kill_all(program, totals):
+  """Kills the launcher, looks at what is left of it, and starts it again."""
+  nodes = program.nodes().values()
+  before = program.last('actor_*', 'actor_steps')
+  program.launcher.send_signal(signal.SIGKILL)
+  program.launcher.wait()
+  time.sleep(_ORPHANS)
+  totals['orphans'] += sum(node.is_running() for node in nodes)
+  cut = checkpointing.newest(str(program.workdir))
+  resumed = int(cut.counts['actor_steps']) if cut is not None else 0
+  totals['programs_killed'] += 1
+  totals['steps_lost'] += max(0, before - resumed)
+  totals['most_steps_lost'] = max(totals['most_steps_lost'], before - resumed)
+  program.start()
+
+
+def main():
+  """Runs, kills, looks, reports."""
+  if os.path.exists(_WORKDIR.value):
+    raise config_lib.ConfigError(f'workdir={_WORKDIR.value!r} exists: give a new one.')
+  os.makedirs(os.path.dirname(_WORKDIR.value) or '.', exist_ok=True)
+  os.makedirs(_OUTPUT.value, exist_ok=True)
+  names = (
+    'actors_killed', 'actors_replaced', 'programs_killed', 'ended_by_themselves',
+    'orphans', 'steps_lost', 'most_steps_lost', 'counts_that_stepped_back',
+  )  # fmt: skip
+  totals, rows = dict.fromkeys(names, 0), []
+  rng = random.Random(0)
+  start = time.time()
+  program = Program(_WORKDIR.value)
+  next_actor, next_all = start + _KILL_ACTOR.value, start + _KILL_ALL.value
+  killed = None
+  while time.time() < start + 60.0 * _MINUTES.value:
+    time.sleep(_SAMPLE)
+    if program.launcher.poll() is not None:
+      totals['ended_by_themselves'] += 1
+      program.start()
+      killed = None
+      continue
+    row = {'seconds': round(time.time() - start), **program.sample()}
+    same_program = rows and rows[-1]['programs_killed'] == totals['programs_killed']
+    if same_program and row['actor_steps'] < rows[-1]['actor_steps']:
+      totals['counts_that_stepped_back'] += 1
+    rows.append({**row, **totals})
+    print('  '.join(f'{k} {v}' for k, v in row.items()), flush=True)
+    nodes = program.nodes()
+    if killed and nodes.get(killed[0], killed[1]).pid != killed[1].pid:
+      totals['actors_replaced'] += 1
+      killed = None
+    now = time.time()
+    if now > next_all:
+      next_all = now + _KILL_ALL.value
+      kill_all(program, totals)
+      killed = None
+    elif now > next_actor:
+      next_actor = now + _KILL_ACTOR.value
+      actors = sorted(name for name in nodes if name.startswith('actor/'))
+      if actors:
+        name = rng.choice(actors)
+        killed = name, nodes[name]
+        nodes[name].kill()
+        totals['actors_killed'] += 1
+  program.launcher.send_signal(signal.SIGINT)
+  report = {
+    'command': ' '.join(['run_dsdpg.py', *_RUN]),
+    'minutes': round((time.time() - start) / 60, 1),
+    'exit status after SIGINT': program.launcher.wait(120),
+    **totals,
+    **{k: rows[-1][k] for k in ('actor_steps', 'learner_steps')},
+    'samples per insert, asked': 0.5,
+    'samples per insert, held': round(
+      config_lib.DSDPGConfig.batch_size * rows[-1]['learner_steps']
+      / max(1, rows[-1]['actor_steps']), 3
+    ),
+  }  # fmt: skip
+  with open(os.path.join(_OUTPUT.value, 'soak.csv'), 'w', encoding='utf-8') as file:
+    writer = csv.DictWriter(file, rows[0], lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(rows)
+  with open(os.path.join(_OUTPUT.value, 'soak.json'), 'w', encoding='utf-8') as file:
+    json.dump(report, file, indent=2)
+    file.write('\n')
+  print(json.dumps(report, indent=2))
+
+
+if __name__ == '__main__':
+  command_line.run(main)
