@@ -51,10 +51,10 @@ class Multiquadric:
 class RBF:
   """k(x, y) = sum_i exp(-|x - y|^2 / (2 sigma_i^2)) (Eq. 37)."""
 
-  bandwidths: Tuple[float, ...] = (1.0,)
+  bandwidths: Tuple[float, ...]
 
   def __post_init__(self):
-    if not self.bandwidths or any(sigma <= 0 for sigma in self.bandwidths):
+    if not self.bandwidths or any(not sigma > 0 for sigma in self.bandwidths):
       raise ValueError(
         f'bandwidths={self.bandwidths!r} is not valid: it must be one or more numbers '
         'greater than 0.'

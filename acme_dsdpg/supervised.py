@@ -70,11 +70,11 @@ class SobolevTrainer(tf.Module):
     """Initializes the trainer; its defaults are A.7's.
 
     Args:
-      generators: Keras models, built; see `Generator`.
+      generators: Keras models, built, of one float type; see `Generator`.
       kernel: of the MMD on [y ; dy/dx] (Eq. 22, biased). None is the squared error
         (Eq. 10), a regression on the conditional expectation.
-      num_samples: M, samples of a generator at each x.
-      noise_dim: K.
+      num_samples: M, samples of a generator at each x; 1 for a regression.
+      noise_dim: K; 0 for a regression.
       use_gradients: train on the gradient as well as on the value.
       learning_rate: of Rectified Adam.
       betas: of Rectified Adam.
@@ -87,12 +87,20 @@ class SobolevTrainer(tf.Module):
     super().__init__(name='sobolev_trainer')
     if not generators:
       raise ValueError('generators is empty: at least one model is needed.')
-    if num_samples < 1 or noise_dim < 0:
+    for generator in generators:
+      if not getattr(generator, 'trainable_variables', None):
+        raise ValueError(f'{generator!r} has no trainable variables: build it first.')
+    if kernel is None and (num_samples != 1 or noise_dim):
       raise ValueError(
-        f'num_samples={num_samples} must be 1 or more, noise_dim={noise_dim} 0 or more.'
+        'A regression (kernel=None) takes num_samples=1 and noise_dim=0, not '
+        f'num_samples={num_samples} and noise_dim={noise_dim}: it has no noise.'
       )
-    if kernel is None and num_samples != 1:
-      raise ValueError('A regression (kernel=None) takes num_samples=1: it has no noise.')
+    if kernel is not None and (num_samples < 2 or noise_dim < 1):
+      raise ValueError(
+        f'With a kernel, num_samples={num_samples} must be 2 or more and '
+        f'noise_dim={noise_dim} 1 or more: distributions are compared by samples.'
+      )
+    self._dtype = generators[0].trainable_variables[0].dtype
     self._generators = list(generators)
     self._kernel = kernel
     self._num_samples, self._noise_dim = num_samples, noise_dim
@@ -116,7 +124,8 @@ class SobolevTrainer(tf.Module):
     """One optimizer step of every model.
 
     Args:
-      x: [B, X], or [E, B, X] with data of its own for each of the E models.
+      x: [B, X], or [E, B, X] with data of its own for each of the E models. Arrays
+        or tensors, cast to the generators' type.
       y: [B, N] (or [E, B, N]): N samples of the function at each x.
       dy_dx: [B, N, X] (or [E, B, N, X]): their gradients; with `use_gradients` only.
 
@@ -126,7 +135,7 @@ class SobolevTrainer(tf.Module):
     Raises:
       ValueError: shapes that do not fit, or a gradient missing or not wanted.
     """
-    x, y = tf.convert_to_tensor(x), tf.convert_to_tensor(y)
+    x, y = self._convert(x), self._convert(y)
     if (dy_dx is not None) != self._use_gradients:
       raise ValueError(
         'dy_dx is missing: use_gradients trains on it.'
@@ -140,7 +149,7 @@ class SobolevTrainer(tf.Module):
     if x.shape[:-1] != y.shape[:-1]:
       raise ValueError(f'x {x.shape} and y {y.shape} differ in their leading axes.')
     if self._use_gradients:
-      dy_dx = tf.convert_to_tensor(dy_dx)
+      dy_dx = self._convert(dy_dx)
       if dy_dx.shape != y.shape + x.shape[-1:]:
         raise ValueError(
           f'dy_dx has shape {dy_dx.shape}, must have {y.shape + x.shape[-1:]}.'
@@ -156,11 +165,15 @@ class SobolevTrainer(tf.Module):
 
   def samples(self, x: tf.Tensor, num_samples: int = 1, seed: int = 0) -> tf.Tensor:
     """Sobolev samples [f ; df/dx] of every model: [B, X] to [E, B, M, 1 + X]."""
-    x = tf.convert_to_tensor(x)
+    x = self._convert(x)
     noise = tf.random.stateless_normal(
       [x.shape[0], num_samples, self._noise_dim], [seed, 0], dtype=x.dtype
     )
     return tf.stack([sobolev_samples(g, x, noise) for g in self._generators])
+
+  def _convert(self, values) -> tf.Tensor:
+    """As the generators compute: arrays of float64 are NumPy's default."""
+    return tf.cast(tf.convert_to_tensor(values), self._dtype)
 
   def _step(self, x: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     # A seed for each model and step.

@@ -3,7 +3,7 @@
 Trains what a figure needs, several arms at once, and draws it. Below the run directory:
 
     settings.json              steps and seeds, shared by everything in it
-    summary.csv                every arm's metrics at the end, over the seeds
+    summary.csv                metrics at the end, over the seeds, of every arm trained
     arms/<arm>/metrics.csv     every metric at every evaluated step and seed
     arms/<arm>/ckpt-*          the models of all seeds
     figure_<n>.png, .pdf
@@ -101,13 +101,14 @@ def _prepare(workdir, settings):
     ) from e
 
 
-def _start_worker(queue):
+def _start_worker(queue, parent):
   global _queue
   _queue = queue
+  signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent stops it.
   quiet.silence()
   from acme_dsdpg import processes
 
-  processes.die_with_parent()
+  processes.die_with_parent(parent)
   import tensorflow as tf
 
   tf.config.threading.set_intra_op_parallelism_threads(1)
@@ -118,20 +119,35 @@ def _start_worker(queue):
 def _train(arm, settings, workdir):
   from acme_dsdpg.toy import experiment
 
-  experiment.train(arm, settings, workdir, _queue.put)
+  first = iter([True])
+
+  def report(steps):
+    _queue.put((arm, steps, next(first, False)))
+
+  experiment.train(arm, settings, workdir, report)
+
+
+def _standing(bar, seconds):
+  """A line for where no bar is shown."""
+  done = bar.n - bar.initial
+  left = seconds * (bar.total - bar.n) / done if done else float('nan')
+  return f'{bar.n / bar.total:.0%} after {seconds / 60:.0f} min, {left / 60:.0f} min left'
 
 
 def _train_all(arms, settings, workdir, parallel):
   """Trains the arms, the long ones first."""
-  total = len(arms) * settings.num_steps
+  # Steps weigh as much as they take; what is done already is where the bar begins.
+  weights = {arm: arm.cost for arm in arms}
+  total = settings.num_steps * sum(weights.values())
   context = multiprocessing.get_context('spawn')
   queue = context.SimpleQueue()
   bar = tqdm.tqdm(
-    total=total, unit='step', file=sys.stdout, disable=not sys.stdout.isatty()
-  )
-  done, shown = 0, time.time()
+    total=total, file=sys.stdout, disable=not sys.stdout.isatty(),
+    bar_format='{percentage:3.0f}%|{bar}| {elapsed} so far, {remaining} left',
+  )  # fmt: skip
+  start = shown = time.time()
   executor = concurrent.futures.ProcessPoolExecutor(
-    parallel, context, _start_worker, (queue,)
+    parallel, context, _start_worker, (queue, os.getpid())
   )
   with bar, executor:
     futures = [
@@ -145,18 +161,19 @@ def _train_all(arms, settings, workdir, parallel):
             future.result()  # What a worker raises ends the others.
         time.sleep(0.2)
         while not queue.empty():
-          steps = queue.get()
-          bar.update(steps)
-          done += steps
+          arm, steps, resumed = queue.get()
+          if resumed:
+            bar.initial += weights[arm] * steps
+          bar.update(weights[arm] * steps)
         if bar.disable and time.time() - shown > 60.0:
           shown = time.time()
-          print(f'{done:,} of {total:,} steps', flush=True)
+          print(_standing(bar, time.time() - start), flush=True)
       for future in futures:
         future.result()
     except BaseException:
       for future in futures:
         future.cancel()
-      for process in executor._processes.values():
+      for process in list(executor._processes.values()):
         process.terminate()
       raise
 
@@ -182,7 +199,11 @@ def main():
   from acme_dsdpg.toy import experiment, figures
 
   path = os.path.join(workdir, 'summary.csv')
-  experiment.write_summary(path, workdir, sorted(arms, key=lambda arm: arm.name))
+  every = {
+    arm for of_figure in arms_lib.FIGURES.values() for arm in of_figure(num_points)
+  }
+  every = sorted(every, key=lambda arm: arm.name)
+  experiment.write_summary(path, workdir, every, settings)
   print(path)
   print(f'trained in {(time.time() - start) / 60:.1f} min')
 

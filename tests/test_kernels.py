@@ -43,7 +43,7 @@ PAIRS = {
   'sum of a sum and a scaled kernel': (
     kernels.Sum(
       (
-        (0.5, kernels.Sum(((2.0, kernels.RBF()), (0.0, kernels.Linear())))),
+        (0.5, kernels.Sum(((2.0, kernels.RBF((1.0,))), (0.0, kernels.Linear())))),
         (3.0, kernels.Scaled(kernels.RationalQuadratic(), SCALES)),
       )
     ),
@@ -139,7 +139,7 @@ def test_a_sum_refuses_no_terms_and_negative_weights():
   with pytest.raises(ValueError, match='one or more pairs of a weight'):
     kernels.Sum(())
   with pytest.raises(ValueError, match=r'-1\.0.*is not valid.*0 or greater'):
-    kernels.Sum(((1.0, kernels.RBF()), (-1.0, kernels.Linear())))
+    kernels.Sum(((1.0, kernels.RBF((1.0,))), (-1.0, kernels.Linear())))
 
 
 def test_block_scales_repeats_each_factor_over_its_block():

@@ -178,8 +178,9 @@ class _FixedPolicyLearner(DSDPGLearner):
   def _policy_gradients(self, batch, seed):
     return [], {}
 
-  def _apply(self, name, gradients, metrics):
-    return {} if name in self._fixed else super()._apply(name, gradients, metrics)
+  def _apply(self, name, gradients, computed, metrics):
+    if name not in self._fixed:
+      super()._apply(name, gradients, computed, metrics)
 
 
 class _FixedModelLearner(_FixedPolicyLearner):

@@ -19,10 +19,12 @@ from acme_dsdpg.toy import experiment, inferred, problem
 from acme_dsdpg.toy.arms import INPUT_NOISE, Arm
 
 # The same colour for the same method everywhere; gradient information is the full line.
-_COLOURS = {'cgmmn': 'tab:red', 'regression': 'tab:green', 'cvae': 'tab:purple'}
+_COLOURS = {'cgmmn': '#d55e00', 'regression': '#0072b2', 'cvae': '#009e73'}
 _LABELS = {'cgmmn': 'cGMMN', 'regression': 'regression', 'cvae': 'cVAE'}
-_NOISE_COLOURS = ('#9ecae1', '#4292c6', '#084594')
-_TRUE = dict(color='tab:blue', label='true modes')
+_NOISE_COLOURS = ('#e5b8d3', '#cc79a7', '#8a3a68')
+_TRUE = dict(color='0.6', label='true modes')
+# Mean |f''| over [0, 5] of 2 sin x, and of the modes on average.
+_TRUE_SECOND_DERIVATIVE = 2.0 * (3.0 + np.cos(5.0)) / 5.0
 _AXES = {
   'joint_mmd': 'MMD of [f ; f′]',
   'gradient_error': 'squared error of E f′',
@@ -43,6 +45,12 @@ def _draw_predictions(number: int):
       axes[0, column].set(xlabel='x', ylabel=('y', 'dy/dx')[column])
     for arm in arms_lib.FIGURES[number](num_points):
       model = experiment.restore(arm, settings.num_seeds, directory)
+      if model.points is not None:  # The same for all arms.
+        _, y, dy_dx = (values[0].numpy() for values in model.points)
+        x_drawn = np.repeat(model.points.x[0], y.shape[1], axis=1)
+        for column, values in enumerate((y, dy_dx[..., 0])):
+          axes[0, column].plot(x_drawn, values, '.', ms=4, color='k', zorder=3)
+        axes[0, 0].plot([], [], '.', ms=4, color='k', label='data')
       samples = model.samples(x, 8)[0].numpy()
       where = np.repeat(x, samples.shape[1], axis=1)
       style = _style(arm)
@@ -67,6 +75,8 @@ def _draw_unlimited(directory, settings, num_points):
     for arm in arms_lib.methods():
       _curve(axis, directory, arm, metric, **_style(arm))
     axis.set(xlabel='step', ylabel=_AXES[metric], yscale='log')
+  axes[0, 0].set_yticks([0.05, 0.1, 0.2, 0.4, 0.8], ['0.05', '0.1', '0.2', '0.4', '0.8'])
+  axes[0, 0].minorticks_off()
   _legend(figure, axes)
   return figure
 
@@ -81,6 +91,8 @@ def _draw_few_points(directory, settings, num_points):
       _at_the_end(axes[0, column], directory, points, metric, **_style(arm))
       _curve(axes[1, column], directory, _with_points(arm, shown), metric, **_style(arm))
     _set_points(axes[0, column], num_points, metric)
+    _reference(axes[0, column], metric)
+    _reference(axes[1, column], metric)
     axes[1, column].set(
       xlabel=f'step, {shown} points', ylabel=_AXES[metric], yscale='log'
     )
@@ -103,7 +115,7 @@ def _draw_inferred(directory, settings, num_points):
     axes[0, column].plot(np.ravel(x), np.ravel(inferred_values), '.', ms=2, **style)
     axes[0, column].set(xlabel='x', ylabel=('y', 'dy/dx, inferred')[column])
   x = problem.grid(501)
-  errors = np.sqrt(inferred.errors(model, x)[1])
+  errors = np.sqrt(inferred.errors(model, x, num_draws=32)[1])
   header = ','.join(['x', *(f'rmse_seed{i}' for i in range(len(errors)))])
   path = os.path.join(directory, 'figure_6.csv')
   np.savetxt(path, np.c_[x, errors.T], '%.5g', ',', header=header, comments='')
@@ -130,6 +142,7 @@ def _draw_against_points(metric: str):
       points = [_with_points(arms[0], n) for n in num_points]
       _at_the_end(axes[0, 0], directory, points, metric, **_style(arms[0]))
     _set_points(axes[0, 0], num_points, metric)
+    _reference(axes[0, 0], metric)
     _legend(figure, axes, ncols=2)
     return figure
 
@@ -178,12 +191,18 @@ def _by_step(directory: str, arm: Arm, metric: str):
   return curves[0, :, 0], curves[..., 1]
 
 
+def _reference(axis, metric):
+  """The true mean |f''|, which smoother is not better than."""
+  if metric == 'second_derivative':
+    axis.axhline(_TRUE_SECOND_DERIVATIVE, color='0.6', ls=':', label='truth')
+
+
 def _curve(axis, directory, arm, metric, **style):
   _band(axis, *_by_step(directory, arm, metric), **style)
 
 
 def _at_the_end(axis, directory, arms, metric, **style):
-  ends = [_by_step(directory, arm, metric)[1][:, -1] for arm in arms]
+  ends = [experiment.at_the_end(directory, arm, metric) for arm in arms]
   _band(axis, [arm.num_points for arm in arms], np.stack(ends, axis=1), **style)
 
 

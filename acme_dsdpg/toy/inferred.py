@@ -73,18 +73,27 @@ class GradientInference(tf.Module):
     return tf.stack(results)
 
 
-def errors(model: GradientInference, x: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
+def errors(
+  model: GradientInference, x: tf.Tensor, num_draws: int
+) -> Tuple[tf.Tensor, tf.Tensor]:
   """Mean squared errors over the five modes at each x [B, 1]: of y^ and of dy^/dx.
 
   Where the modes cross, y does not tell them apart: the best that can be inferred is
   the conditional mean 2 cos x, whose error is the modes' variance, 2 cos^2 x.
+
+  Args:
+    model: trained.
+    x: [B, 1].
+    num_draws: latents drawn for each x and mode.
 
   Returns:
     [E, B] each.
   """
   true = problem.modes(x)
   target = tf.concat([true.y[..., tf.newaxis], true.dy_dx], axis=-1)
-  squared = tf.math.squared_difference(model.reconstruct(x, true.y), target)
+  target = tf.repeat(target, num_draws, axis=1)
+  drawn = model.reconstruct(x, tf.repeat(true.y, num_draws, axis=1))
+  squared = tf.math.squared_difference(drawn, target)
   return tuple(tf.unstack(tf.reduce_mean(squared, axis=2), axis=-1))
 
 

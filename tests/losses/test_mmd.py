@@ -103,7 +103,7 @@ def test_single_samples_give_twice_the_kernel_drop():
 
 def test_leading_axes_are_kept():
   x, y = _sets(batch=6)
-  kernel = kernels.RBF()
+  kernel = kernels.RBF((1.0,))
   split = _mmd2(x.reshape(2, 3, 4, 3), y.reshape(2, 3, 3, 3), kernel)
   np.testing.assert_allclose(split, _mmd2(x, y, kernel).reshape(2, 3))
   np.testing.assert_allclose(_mmd2(x[0], y[0], kernel), _mmd2(x, y, kernel)[0])
@@ -164,12 +164,12 @@ def test_coinciding_samples_have_a_finite_gradient():
 def test_unbiased_refuses_fewer_than_two_samples():
   x, y = _sets(m=1)
   with pytest.raises(ValueError, match='needs 2 samples of each, not 1 and 3'):
-    _mmd2(x, y, kernels.RBF(), unbiased=True)
+    _mmd2(x, y, kernels.RBF((1.0,)), unbiased=True)
   with pytest.raises(ValueError, match='needs 2 samples of each, not 3 and 1'):
-    _mmd2(y, x, kernels.RBF(), unbiased=True)
+    _mmd2(y, x, kernels.RBF((1.0,)), unbiased=True)
 
 
 def test_refuses_samples_of_different_sizes():
   x, y = _sets()
   with pytest.raises(ValueError, match='x and y differ in their last axis'):
-    _mmd2(x, y[..., :2], kernels.RBF())
+    _mmd2(x, y[..., :2], kernels.RBF((1.0,)))

@@ -68,9 +68,16 @@ def test_joint_mmd_is_zero_at_the_truth_and_small_for_many_samples_of_it():
   np.testing.assert_allclose(metrics.joint_mmd(exact, tf.constant(X)), 0.0, atol=1e-7)
   chosen = np.random.default_rng(0).integers(0, 5, size=2000)
   many = tf.gather(exact, chosen, axis=1)
-  assert 0.0 < metrics.joint_mmd(many, tf.constant(X)) < 0.03
+  # E MMD^2 = (1 - E k(Y, Y')) / 2000, where the kernel of two modes does not depend on
+  # x, as |a - b|^2 (sin^2 + cos^2) does not.
+  between = np.mean([1 / (1 + (a - b) ** 2 / 2) for a in range(5) for b in range(5)])
+  expected = np.sqrt((1 - between) / 2000)
+  np.testing.assert_allclose(metrics.joint_mmd(many, tf.constant(X)), expected, rtol=0.5)
+  # What a regression can reach: all of its mass on the mean, a = 2.
   mean = tf.reduce_mean(exact, axis=1, keepdims=True)
-  assert metrics.joint_mmd(mean, tf.constant(X)) > 0.3  # What a regression can reach.
+  to_mean = np.mean([1 / (1 + (a - 2) ** 2 / 2) for a in range(5)])
+  expected = np.sqrt(1 + between - 2 * to_mean)
+  np.testing.assert_allclose(metrics.joint_mmd(mean, tf.constant(X)), expected)
 
 
 def test_gradient_error_in_closed_form():
