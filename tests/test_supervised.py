@@ -145,7 +145,7 @@ def test_a_gradient_that_is_not_used_is_refused():
       'noise_dim=0',
     ),
     (lambda g: supervised.SobolevTrainer([g], kernels.Linear(), 1, 3), 'num_samples=1'),
-    (lambda g: supervised.SobolevTrainer([tf.keras.Sequential()]), 'build it first'),
+    (lambda g: supervised.SobolevTrainer([tf.keras.Sequential()]), 'build'),
     (lambda g: kernels.RBF((float('nan'),)), 'greater than 0'),
     (lambda g: supervised.SobolevTrainer([g], num_samples=4), 'takes num_samples=1'),
     (lambda g: kernels.RBF(()), r'bandwidths=\(\) is not valid'),
