@@ -127,11 +127,12 @@ def _train(arm, settings, workdir):
   experiment.train(arm, settings, workdir, report)
 
 
-def _standing(bar, seconds):
-  """A line for where no bar is shown."""
-  done = bar.n - bar.initial
-  left = seconds * (bar.total - bar.n) / done if done else float('nan')
-  return f'{bar.n / bar.total:.0%} after {seconds / 60:.0f} min, {left / 60:.0f} min left'
+def _standing(done, before, total, seconds):
+  """A line for where no bar is shown; `before` was done when it began."""
+  line = f'{done / total:.0%} after {seconds / 60:.0f} min'
+  if done > before:
+    line += f', {seconds * (total - done) / (done - before) / 60:.0f} min left'
+  return line
 
 
 def _train_all(arms, settings, workdir, parallel):
@@ -146,6 +147,7 @@ def _train_all(arms, settings, workdir, parallel):
     bar_format='{percentage:3.0f}%|{bar}| {elapsed} so far, {remaining} left',
   )  # fmt: skip
   start = shown = time.time()
+  done = before = 0
   executor = concurrent.futures.ProcessPoolExecutor(
     parallel, context, _start_worker, (queue, os.getpid())
   )
@@ -163,11 +165,12 @@ def _train_all(arms, settings, workdir, parallel):
         while not queue.empty():
           arm, steps, resumed = queue.get()
           if resumed:
-            bar.initial += weights[arm] * steps
+            bar.initial = before = before + weights[arm] * steps
+          done += weights[arm] * steps
           bar.update(weights[arm] * steps)
         if bar.disable and time.time() - shown > 60.0:
           shown = time.time()
-          print(_standing(bar, time.time() - start), flush=True)
+          print(_standing(done, before, total, time.time() - start), flush=True)
       for future in futures:
         future.result()
     except BaseException:
