@@ -48,20 +48,29 @@ class Cut:
 
 
 def newest(workdir: str) -> Optional[Cut]:
-  """The newest whole cut of a run, or None.
+  """The newest whole cut of a run, or None where there is none; says which are damaged.
 
-  Says loudly which ones are damaged, and removes what a killed process left.
+  Raises:
+    ConfigError: there are cuts, and all of them are damaged.
   """
-  directory = _directory(workdir)
-  for name in (_UNFINISHED, _LIVE, _RESTORED):
-    shutil.rmtree(os.path.join(directory, name), ignore_errors=True)
-  for path in reversed(_cuts(directory)):
+  cuts = _cuts(_directory(workdir))
+  for path in reversed(cuts):
     try:
       return _read(path)
-    except (OSError, ValueError, KeyError, TypeError) as e:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
       message = f'checkpoint {path} is damaged and left aside: {e}'
       print(f'WARNING: {message}', file=sys.stderr, flush=True)
+  if cuts:
+    raise config_lib.ConfigError(
+      f'No checkpoint in {_directory(workdir)!r} is whole: --fresh begins anew.'
+    )
   return None
+
+
+def clean(workdir: str):
+  """Removes what a killed process left; the caller is the only one in the directory."""
+  for name in (_UNFINISHED, _LIVE, _RESTORED):
+    shutil.rmtree(os.path.join(_directory(workdir), name), ignore_errors=True)
 
 
 def check_config(cut: Cut, config: config_lib.ExperimentConfig):
@@ -148,6 +157,8 @@ class Checkpointer:
       os.makedirs(unfinished)
       self._checkpoint.write(os.path.join(unfinished, 'learner'))
       os.rename(replay_client.checkpoint(), os.path.join(unfinished, 'replay'))
+      # The server is up, and what it was restored from takes up the disk.
+      shutil.rmtree(os.path.join(self._directory, _RESTORED), ignore_errors=True)
       manifest = {
         'format': _FORMAT,
         'counts': dict(counts),
@@ -210,7 +221,7 @@ def _adapt_replay(source: str, target: str, tables: List[Any]):
   import tensorflow as tf
 
   shutil.rmtree(target, ignore_errors=True)
-  shutil.copytree(source, target, copy_function=os.link)
+  shutil.copytree(source, target, copy_function=_link_or_copy)
   path = os.path.join(target, 'tables.tfrecord')
   by_name = {table.name: table.info for table in tables}
   records = []
@@ -227,6 +238,13 @@ def _adapt_replay(source: str, target: str, tables: List[Any]):
   with tf.io.TFRecordWriter(path) as writer:
     for record in records:
       writer.write(record)
+
+
+def _link_or_copy(source: str, target: str):
+  try:
+    os.link(source, target)
+  except OSError:  # Not every file system has links.
+    shutil.copy(source, target)
 
 
 def _adapt_limiter(saved, now):

@@ -280,13 +280,6 @@ class DSDPGConfig(_Checks):
       f'at most max_replay_size={self.max_replay_size}',
     )
     _check(
-      self.batch_size <= self.min_replay_size,
-      'batch_size',
-      self.batch_size,
-      f'at most min_replay_size={self.min_replay_size}, or the first batches would '
-      'repeat transitions',
-    )
-    _check(
       self.sobolev == 'none' or self.targets != 'observed',
       'targets',
       self.targets,
@@ -376,6 +369,14 @@ class ExperimentConfig(_Checks):
         'max_environment_faults', 'max_skipped_updates', 'starvation_timeout',
     )  # fmt: skip
     self._non_negative('num_threads', 'seed')
+    agent = self.dsdpg
+    _check(
+      agent.batch_size <= agent.min_replay_size,
+      'batch_size',
+      agent.batch_size,
+      f'at most min_replay_size={agent.min_replay_size}, or the first batches would '
+      'repeat transitions',
+    )
     _check(self.seed < 2**31, 'seed', self.seed, 'below 2**31')
 
   def to_json(self) -> str:

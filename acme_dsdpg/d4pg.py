@@ -72,6 +72,11 @@ class D4PGLearner(acme.Learner):
       'policy_optimizer': snt.optimizers.Adam(1e-4),
       'critic_optimizer': snt.optimizers.Adam(1e-4),
     }
+    # Their slots are there before a checkpoint is restored.
+    policy_variables = networks.policy.trainable_variables
+    self._optimizers['policy_optimizer']._initialize(policy_variables)
+    critic_variables = networks.critic.trainable_variables
+    self._optimizers['critic_optimizer']._initialize(critic_variables)
     self._networks = dict(
       policy_network=networks.policy,
       critic_network=networks.critic,

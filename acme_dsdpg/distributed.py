@@ -13,6 +13,7 @@ anything final has happened.)
 """
 
 import atexit
+import collections
 import contextlib
 import csv
 import dataclasses
@@ -27,14 +28,13 @@ import sys
 import tempfile
 import time
 import traceback
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 from acme import specs
 from acme.utils import counting
 import launchpad as lp
 from launchpad.launch.run_locally import launch_local_output_to_files as output_to_files
 from launchpad.nodes.python import local_multi_processing
-import psutil
 import reverb
 
 from acme_dsdpg import checkpointing, environments
@@ -45,8 +45,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Seconds that the learner is given to finish a step and begin to save. (It may be
 # compiling its first one, and then has nothing to save.)
 _GRACE = 10.0
-# Seconds; an actor that is killed sooner is not replaced.
-_MIN_LIFETIME = 5.0
+# An actor that dies as often in as many seconds is not replaced any more.
+_MAX_DEATHS, _DEATHS_WITHIN = 5, 60.0
 
 Processes = Dict[str, subprocess.Popen]
 
@@ -124,6 +124,7 @@ def launch(
   cut = checkpointing.newest(workdir)
   if cut is not None:
     checkpointing.check_config(cut, config)
+  checkpointing.clean(workdir)
   logging.truncate(workdir, None if cut is None else cut.counts)
   progress = _Progress(config, workdir)
   with _interrupts() as interrupts, _temporary_directory(workdir):
@@ -213,14 +214,8 @@ def _temporary_directory(workdir: str) -> Iterator[None]:
 
 def _start(program: lp.Program, workdir: str, interrupts: List[int]) -> Processes:
   """Starts the processes."""
-  env = {
-    'TMPDIR': tempfile.gettempdir(),
-    # Nodes import TensorFlow within absl's app.run, where it would start in graph mode.
-    'TF2_BEHAVIOR': '1',
-  }
-  no_gpu = {**env, 'CUDA_VISIBLE_DEVICES': ''}
   resources = {
-    label: local_multi_processing.PythonProcess(env=env if label == 'learner' else no_gpu)
+    label: local_multi_processing.PythonProcess(env=_environment(label == 'learner'))
     for label in program.groups
   }
   # Its environment variable is read on import, which has long happened.
@@ -236,6 +231,16 @@ def _start(program: lp.Program, workdir: str, interrupts: List[int]) -> Processe
   return {name: process for name, (process,) in manager._active_workers.items()}
 
 
+def _environment(learner: bool) -> Dict[str, str]:
+  """What a node's environment has beside the launcher's."""
+  env = {
+    'TMPDIR': tempfile.gettempdir(),
+    # Nodes import TensorFlow within absl's app.run, where it would start in graph mode.
+    'TF2_BEHAVIOR': '1',
+  }
+  return env if learner else {**env, 'CUDA_VISIBLE_DEVICES': ''}
+
+
 def _watch(
   processes: Processes,
   workdir: str,
@@ -244,23 +249,17 @@ def _watch(
   starvation: '_Starvation',
 ) -> Optional[str]:
   """Waits for the end of the run or an interrupt; returns the cause of a failure."""
-  started = dict.fromkeys(processes, time.time())
-  environments = {}
+  deaths = collections.defaultdict(list)
   while not interrupts:
-    for name in processes.keys() - environments.keys():
-      # Before it has become the program that it will be, it shows its parent's.
-      if time.time() - started[name] > _MIN_LIFETIME and processes[name].poll() is None:
-        environments[name] = psutil.Process(processes[name].pid).environ()
     ended = {k: p.returncode for k, p in processes.items() if p.poll() is not None}
-    if ended == {'stopper/0': 0}:
+    if ended.get('stopper/0') == 0:
       return None
     for name in [k for k, status in ended.items() if k.startswith('actor/')]:
-      # One that is killed again at once would be for ever.
-      long_lived = name in environments and time.time() - started[name] > _MIN_LIFETIME
-      if ended[name] < 0 and long_lived:
+      deaths[name] = [t for t in deaths[name] if time.time() - t < _DEATHS_WITHIN]
+      deaths[name].append(time.time())
+      if ended[name] < 0 and len(deaths[name]) < _MAX_DEATHS:
         progress.line(f'{_cause(name, ended.pop(name), workdir)}: replaced')
-        processes[name] = _restart(processes[name], environments[name], name, workdir)
-        started[name] = time.time()
+        processes[name] = _restart(processes[name], name, workdir)
     if ended:
       # What was killed before what failed because of it.
       names = sorted(ended, key=ended.get)
@@ -273,12 +272,11 @@ def _watch(
   return None
 
 
-def _restart(
-  process: subprocess.Popen, environment: Mapping[str, str], name: str, workdir: str
-) -> subprocess.Popen:
-  """A process like one that has ended, its output appended to the same log."""
+def _restart(process: subprocess.Popen, name: str, workdir: str) -> subprocess.Popen:
+  """An actor like one that has ended, its output appended to the same log."""
+  env = {**os.environ, **_environment(learner=False)}
   with open(os.path.join(_log_directory(workdir), name), 'a', encoding='utf-8') as log:
-    return subprocess.Popen(process.args, env=environment, stdout=log, stderr=log)
+    return subprocess.Popen(process.args, env=env, stdout=log, stderr=log)
 
 
 class _Starvation:
@@ -372,7 +370,7 @@ class _Progress:
   def __init__(self, config: config_lib.ExperimentConfig, workdir: str):
     from acme_dsdpg import logging
 
-    self._pattern = os.path.join(workdir, 'logs', '{}.csv')
+    self._logs = os.path.join(glob.escape(workdir), 'logs')
     self._seen: Dict[str, int] = {}
     for _ in (*self._new_rows('actor_*'), *self._new_rows('evaluator')):
       pass  # An earlier run's.
@@ -390,9 +388,15 @@ class _Progress:
       self._progress.evaluation(row)
 
   def _new_rows(self, label: str) -> Iterator[Dict[str, Any]]:
-    for path in sorted(glob.glob(self._pattern.format(label))):
+    for path in sorted(glob.glob(os.path.join(self._logs, f'{label}.csv'))):
       with open(path, encoding='utf-8') as file:
-        rows = list(csv.DictReader(file))
-      for row in rows[self._seen.get(path, 0) :]:
-        yield {k: int(v) if v.isdigit() else float(v) for k, v in row.items()}
-      self._seen[path] = len(rows)
+        header = file.readline()
+        file.seek(self._seen.get(path, len(header)))
+        # The last row may be half written.
+        text, newline, _ = file.read().rpartition('\n')
+      if not newline:
+        continue
+      self._seen[path] = self._seen.get(path, len(header)) + len(text) + 1
+      for row in csv.DictReader(io.StringIO(header + text)):
+        if None not in row and None not in row.values():  # Torn by a full disk.
+          yield {k: int(v) if v.isdigit() else float(v) for k, v in row.items()}

@@ -55,6 +55,7 @@ def run_experiment(
     cut = checkpointing.newest(workdir)
     if cut is not None:
       checkpointing.check_config(cut, config)
+    checkpointing.clean(workdir)
     logging.truncate(workdir, None if cut is None else cut.counts)
     run = _Run(config, workdir, environment_factory, cut)
     try:
@@ -65,6 +66,8 @@ def run_experiment(
       raise SystemExit(130) from None
     except learning.NonFiniteError as e:
       raise failed_learning(e, workdir) from e
+    except guarding.NonFiniteActionError:
+      raise  # Not a policy to be saved.
     except guarding.RunFailedError:
       run.save()
       raise
@@ -167,7 +170,8 @@ class _Run:
     """To the end."""
     config = self._config
     steps = self.counter.get_counts()['actor_steps']
-    if not steps:
+    evaluated = logging.last_row(self._workdir, 'evaluator').get('actor_steps', -1)
+    if evaluation_due(config, steps, evaluated):
       self._evaluate()
       self.save()
     while steps < config.num_steps:
@@ -179,9 +183,7 @@ class _Run:
       self._actor_logger.write(row)
       self.progress.episode(row)
       before, steps = steps, row['actor_steps']
-      if steps // config.eval_every > before // config.eval_every or (
-        steps >= config.num_steps
-      ):
+      if evaluation_due(config, steps, before):
         self._evaluate()
         self.save()
       elif time.time() - self._checkpointer.last_save + seconds > config.checkpoint_every:
@@ -189,10 +191,9 @@ class _Run:
 
   def save(self):
     """Everything that the same command needs to go on."""
-    with quiet.native_stderr():
-      saved = self._checkpointer.save(self.counter.get_counts(), self._client)
-    if saved:
-      save_policy(self._policy, self._spec, os.path.join(self._workdir, 'policy'))
+    with quiet.native_stderr(), interrupts.busy():
+      if self._checkpointer.save(self.counter.get_counts(), self._client):
+        save_policy(self._policy, self._spec, os.path.join(self._workdir, 'policy'))
 
   def close(self):
     """Closes what writes and serves."""
@@ -262,6 +263,15 @@ class LearningActor(core.Actor):
     self._actor.update(wait)
 
 
+def evaluation_due(
+  config: config_lib.ExperimentConfig, steps: float, evaluated: float
+) -> bool:
+  """Whether a block of episodes is due after `steps`, the last being at `evaluated`."""
+  if evaluated < 0 or (steps >= config.num_steps and evaluated < steps):
+    return True
+  return steps // config.eval_every > evaluated // config.eval_every
+
+
 def derive_seed(seed: int, *parts: int) -> int:
   """A seed of its own for each resumption or replacement; `seed` where all are 0."""
   if not any(parts):
@@ -281,7 +291,8 @@ def save_policy(
 ):
   """Writes the acting policy as a SavedModel: observation [B, S] to action [B, A].
 
-  The model is complete before it takes the place of an earlier one.
+  The model is complete before it takes the place of an earlier one. A failure, of the
+  disk say, is a warning.
   """
   module = tf.Module()
   module.weights = policy.variables  # Not the model: its layers would be traced too.
@@ -289,9 +300,13 @@ def save_policy(
   module.__call__ = tf.function(lambda observation: policy(observation), [signature])
   temporary = f'{path}.tmp'
   shutil.rmtree(temporary, ignore_errors=True)
-  tf.saved_model.save(module, temporary, signatures=module.__call__)
-  shutil.rmtree(path, ignore_errors=True)
-  os.rename(temporary, path)
+  try:
+    tf.saved_model.save(module, temporary, signatures=module.__call__)
+    shutil.rmtree(path, ignore_errors=True)
+    os.rename(temporary, path)
+  except (OSError, tf.errors.OpError) as e:
+    shutil.rmtree(temporary, ignore_errors=True)
+    print(f'WARNING: the policy was not saved: {str(e).splitlines()[0]}', flush=True)
 
 
 def start_counts(counter: counting.Counter):

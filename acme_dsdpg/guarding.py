@@ -27,6 +27,10 @@ class RunFailedError(Exception):
   """The run cannot go on; the text says why, for a person."""
 
 
+class NonFiniteActionError(RunFailedError):
+  """The policy itself is broken."""
+
+
 class GuardedEnvironment(dm_env.Environment):
   """An environment behind a time limit and a check of all that it returns.
 
@@ -43,10 +47,13 @@ class GuardedEnvironment(dm_env.Environment):
     self._factory = factory
     self._timeout = timeout
     self._number = -1
+    self._worker = None
     self.renew()
 
   def renew(self):
     """Makes the environment anew; a thread that hangs in the old one is left to it."""
+    if self._worker is not None:
+      self._worker.end()
     self._number += 1
     self._environment = self._factory(self._number)
     self._worker = _Worker()
@@ -61,7 +68,9 @@ class GuardedEnvironment(dm_env.Environment):
   def step(self, action: np.ndarray) -> dm_env.TimeStep:
     interrupts.check()
     if not np.all(np.isfinite(action)):
-      raise RunFailedError(f'The policy returned an action that is not finite: {action}.')
+      raise NonFiniteActionError(
+        f'The policy returned an action that is not finite: {action}.'
+      )
     return self._call('step', action)
 
   def observation_spec(self):
@@ -85,6 +94,8 @@ class GuardedEnvironment(dm_env.Environment):
       ) from None
     except Exception as e:  # Whatever a simulator raises.
       raise EnvironmentFaultError(f'{name} raised {type(e).__name__}: {e}') from e
+    if not isinstance(timestep, dm_env.TimeStep):
+      raise EnvironmentFaultError(f'{name} returned {timestep!r}, not a TimeStep')
     for field in ('observation', 'reward', 'discount'):
       value = getattr(timestep, field)
       if value is not None and not np.all(np.isfinite(value)):
@@ -107,9 +118,15 @@ class _Worker:
       raise error
     return result
 
+  def end(self):
+    """Ends the thread after what it is doing."""
+    self._calls.put((None, ()))
+
   def _work(self):
     while True:
       function, args = self._calls.get()
+      if function is None:
+        return
       try:
         self._results.put((function(*args), None))
       except BaseException as e:
@@ -170,7 +187,10 @@ class GuardedLoop:
         self._counter.increment(**{_FAULTS: 1})
       self._report(f'episode dropped, environment made anew: {cause}')
       if fault < self._max_faults:
-        self._environment.renew()
+        try:
+          self._environment.renew()
+        except Exception as e:  # The old one is tried again, and counted.
+          self._report(f'it cannot be made: {type(e).__name__}: {e}')
     raise RunFailedError(
       f'The environment failed {self._max_faults} times in a row; the last time: {cause}.'
     ) from cause

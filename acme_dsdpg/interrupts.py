@@ -10,8 +10,8 @@ import contextlib
 import os
 import signal
 import socket
-import sys
 import threading
+import time
 from typing import Iterator
 
 GRACE = 10.0  # Seconds.
@@ -19,6 +19,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 _requested = threading.Event()
 _noticed = threading.Event()
+_busy = threading.Event()
 
 
 def check():
@@ -26,6 +27,16 @@ def check():
   if _requested.is_set() and not _noticed.is_set():
     _noticed.set()
     raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def busy() -> Iterator[None]:
+  """Within it a first signal waits, as long as it takes: a checkpoint is being saved."""
+  _busy.set()
+  try:
+    yield
+  finally:
+    _busy.clear()
 
 
 @contextlib.contextmanager
@@ -58,18 +69,20 @@ def _watch(reader: socket.socket):
     if not reader.recv(1):
       return
     _requested.set()
-    reader.settimeout(GRACE)
-    try:
-      again = reader.recv(1)
-    except TimeoutError:
-      if not _noticed.is_set():
-        _exit('interrupted where nothing could be saved')
-      reader.settimeout(None)
-      again = reader.recv(1)
-    if again:
-      _exit('interrupted again')
+    start = time.time()
+    reader.settimeout(0.2)
+    while True:
+      try:
+        if reader.recv(1):
+          _exit('interrupted again')
+        return
+      except TimeoutError:
+        near = _noticed.is_set() or _busy.is_set()
+        if time.time() - start > GRACE and not near:
+          _exit('interrupted where nothing could be saved')
 
 
 def _exit(why: str):
-  print(f'{why}: the last checkpoint stands', file=sys.stderr, flush=True)
+  # Of stderr, native code's noise may be dropped just now.
+  print(f'{why}: the last checkpoint stands', flush=True)
   os._exit(130)

@@ -26,6 +26,9 @@ def confine() -> Optional[str]:
   """
   uid, gid = os.getuid(), os.getgid()
   libc = ctypes.CDLL(None, use_errno=True)
+  if not uid and not libc.unshare(_CLONE_NEWNET):
+    _raise_loopback()  # Root needs no other user namespace, where it would lose rights.
+    return None
   if libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET):
     return (
       'WARNING: the ports of this run are open to the network '
@@ -39,8 +42,12 @@ def confine() -> Optional[str]:
   ):
     with open(f'/proc/self/{name}', 'w', encoding='ascii') as file:
       file.write(text)
+  _raise_loopback()
+  return None
+
+
+def _raise_loopback():
   with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
     request = struct.pack('16sh14x', b'lo', 0)
     _, flags = struct.unpack('16sh14x', fcntl.ioctl(control, _SIOCGIFFLAGS, request))
     fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack('16sh14x', b'lo', flags | _IFF_UP))
-  return None

@@ -4,10 +4,11 @@ import csv
 import glob
 import os
 import sys
-from typing import Any, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional
 
 from acme.utils import loggers
 from acme.utils.loggers import tf_summary
+import tensorflow as tf
 import tqdm
 
 
@@ -27,8 +28,11 @@ def make_logger(
   return loggers.Dispatcher(
     [
       _Tolerant(loggers.CSVLogger(file, flush_every=1), path),
-      tf_summary.TFSummaryLogger(
-        os.path.join(workdir, 'tensorboard'), label=label, steps_key=steps_key
+      _Tolerant(
+        tf_summary.TFSummaryLogger(
+          os.path.join(workdir, 'tensorboard'), label=label, steps_key=steps_key
+        ),
+        os.path.join(workdir, 'tensorboard'),
       ),
     ]
   )
@@ -41,7 +45,7 @@ def truncate(workdir: str, counts: Optional[Mapping[str, float]]):
     workdir: the run directory.
     counts: the checkpoint's; None drops all rows.
   """
-  for path in glob.glob(os.path.join(workdir, 'logs', '*.csv')):
+  for path in glob.glob(os.path.join(glob.escape(workdir), 'logs', '*.csv')):
     key = 'learner_steps' if os.path.basename(path) == 'learner.csv' else 'actor_steps'
     with open(path, encoding='utf-8', newline='') as file:
       rows = list(csv.reader(file))
@@ -54,6 +58,16 @@ def truncate(workdir: str, counts: Optional[Mapping[str, float]]):
     with open(f'{path}.tmp', 'w', encoding='utf-8', newline='') as file:
       csv.writer(file, lineterminator='\n').writerows(rows[:1] * bool(kept) + kept)
     os.replace(f'{path}.tmp', path)
+
+
+def last_row(workdir: str, label: str) -> Dict[str, float]:
+  """The last row of a label's CSV file; nothing before there is one."""
+  try:
+    with open(os.path.join(workdir, 'logs', f'{label}.csv'), encoding='utf-8') as file:
+      rows = list(csv.DictReader(file))
+  except FileNotFoundError:
+    return {}
+  return {k: float(v) for k, v in rows[-1].items()} if rows else {}
 
 
 class _Tolerant(loggers.Logger):
@@ -71,9 +85,9 @@ class _Tolerant(loggers.Logger):
   def _try(self, call):
     try:
       call()
-    except OSError as e:
+    except (OSError, tf.errors.OpError) as e:
       if not self._failed:
-        print(f'WARNING: {self._path}: {e.strerror}', file=sys.stderr, flush=True)
+        print(f'WARNING: {self._path}: {e}', file=sys.stderr, flush=True)
       self._failed = True
 
 

@@ -102,9 +102,8 @@ def run_actor(
   )
   logger = logging.make_logger(run.workdir, f'actor_{index}')
   while counter.get_counts()['actor_steps'] < run.config.num_steps:
-    row = loop.run_episode()
-    row.update(counter.get_counts())
-    logger.write(row)
+    # With the counts of its own increment: a cut that counts it keeps its row.
+    logger.write(loop.run_episode())
   logger.close()
   lp.wait_for_stop()
 
@@ -143,7 +142,7 @@ class LearnerNode(_Finishable):
     self._learner = builder.make_learner(
       run.environment_spec,
       networks,
-      _UntilOver(builder.make_dataset_iterator(replay), self._over),
+      _UntilOver(builder.make_dataset_iterator(replay), self._over, self._save_if_due),
       run.config.seed,
       counting.Counter(counter, 'learner', time_delta=0.0),
       self._logger,
@@ -166,13 +165,11 @@ class LearnerNode(_Finishable):
 
   def run(self):
     """Learns, then waits for SIGTERM to save."""
-    every = self._run.config.checkpoint_every
     try:
       with contextlib.suppress(StopIteration):
         while not self._over():
           self._learner.step()
-          if time.time() - self._checkpointer.last_save > every:
-            self._save()
+          self._save_if_due()
     except learning.NonFiniteError as e:
       raise experiment.failed_learning(e, self._run.workdir) from e
     self._finished.set()
@@ -183,6 +180,10 @@ class LearnerNode(_Finishable):
 
   def _over(self) -> bool:
     return self._stop.is_set() or self._finishing.is_set()
+
+  def _save_if_due(self):
+    if time.time() - self._checkpointer.last_save > self._run.config.checkpoint_every:
+      self._save()
 
   def _save(self):
     if self._checkpointer.save(self._counter.get_counts(), self._replay):
@@ -200,9 +201,15 @@ class _UntilOver:
   reaches the thread that does it.
   """
 
-  def __init__(self, iterator: Iterator[Any], over: Callable[[], bool]):
+  def __init__(
+    self,
+    iterator: Iterator[Any],
+    over: Callable[[], bool],
+    meanwhile: Callable[[], None] = lambda: None,
+  ):
     self._iterator = iterator
     self._over = over
+    self._meanwhile = meanwhile
     self._executor = futures.ThreadPoolExecutor(max_workers=1)
 
   def __next__(self) -> Any:
@@ -210,6 +217,7 @@ class _UntilOver:
     while not self._over():
       with contextlib.suppress(futures.TimeoutError):
         return future.result(timeout=0.2)
+      self._meanwhile()
     raise StopIteration
 
 
@@ -222,7 +230,7 @@ class EvaluatorNode(_Finishable):
 
   def __init__(self, run: Run, learner: courier.Client, counter: courier.Client):
     super().__init__()
-    self._config = run.config
+    self._config, self._run_directory = run.config, run.workdir
     builder = run.set_up(run.config.seed)
     policy = builder.make_networks(
       run.environment_spec, run.config.seed
@@ -246,8 +254,9 @@ class EvaluatorNode(_Finishable):
 
   def run(self):
     """Evaluates when due, then waits for the end of the program."""
-    last = self._start
-    if not last['actor_steps']:
+    last = logging.last_row(self._run_directory, 'evaluator')
+    if not last:
+      last = self._start
       self._evaluate(last)
     while not self._finishing.wait(timeout=1.0):
       counts = self._count()

@@ -10,13 +10,15 @@ TensorFlow is not imported here.
 """
 
 import dataclasses
-import json
+import fcntl
 import os
 import shutil
+from typing import Dict
 
 from acme_dsdpg import config as config_lib
 
 _CONFIG = 'config.json'
+_held: Dict[str, int] = {}  # Directory to descriptor, locked.
 
 
 def default_workdir(config: config_lib.ExperimentConfig) -> str:
@@ -35,7 +37,8 @@ def prepare(workdir: str, config: config_lib.ExperimentConfig, fresh: bool) -> b
     fresh: remove what an earlier run left in it.
 
   Raises:
-    ConfigError: the directory holds something else, or a run with another config.
+    ConfigError: the directory holds something else, or a run with another config, or
+      another process is running it.
   """
   path = os.path.join(workdir, _CONFIG)
   if os.path.exists(workdir) and not os.path.isdir(workdir):
@@ -46,12 +49,13 @@ def prepare(workdir: str, config: config_lib.ExperimentConfig, fresh: bool) -> b
       f'workdir={workdir!r} has files but no {_CONFIG}: it is not a run directory.'
     )
   try:
+    os.makedirs(workdir, exist_ok=True)
+    _lock(workdir)
     if resuming and fresh:
-      shutil.rmtree(workdir)
+      _empty(workdir)
       resuming = False
     if resuming:
       check_same(load(workdir), config, workdir)
-    os.makedirs(workdir, exist_ok=True)
     temporary = f'{path}.tmp'
     with open(temporary, 'w', encoding='utf-8') as file:
       file.write(config.to_json())
@@ -63,6 +67,30 @@ def prepare(workdir: str, config: config_lib.ExperimentConfig, fresh: bool) -> b
   return resuming
 
 
+def _lock(workdir: str):
+  """Holds the directory for the life of this process, or raises ConfigError."""
+  path = os.path.realpath(workdir)
+  if path in _held:
+    return
+  descriptor = os.open(path, os.O_RDONLY)
+  try:
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError:
+    os.close(descriptor)
+    raise config_lib.ConfigError(
+      f'workdir={workdir!r} is in use by another process: give another --workdir.'
+    ) from None
+  _held[path] = descriptor
+
+
+def _empty(workdir: str):
+  for entry in os.scandir(workdir):
+    if entry.is_dir(follow_symlinks=False):
+      shutil.rmtree(entry.path)
+    else:
+      os.remove(entry.path)
+
+
 def load(workdir: str) -> config_lib.ExperimentConfig:
   """The config of the run in `workdir`. Raises ConfigError if there is none."""
   path = os.path.join(workdir, _CONFIG)
@@ -71,7 +99,9 @@ def load(workdir: str) -> config_lib.ExperimentConfig:
       return config_lib.ExperimentConfig.from_json(file.read())
   except FileNotFoundError as e:
     raise config_lib.ConfigError(f'{workdir!r} is not a run directory.') from e
-  except (json.JSONDecodeError, KeyError) as e:
+  except config_lib.ConfigError:
+    raise
+  except (ValueError, KeyError, TypeError, AttributeError, OSError) as e:
     raise config_lib.ConfigError(f'{path!r} is damaged: {e}.') from e
 
 

@@ -265,7 +265,7 @@ def test_the_nested_config_is_not_a_field_to_set():
     dict(num_samples=1),
     dict(num_samples=2, unbiased_mmd=True),
     dict(num_samples=1, unbiased_mmd=True, critic='point'),
-    dict(min_replay_size=5, max_replay_size=5),
+    dict(batch_size=5, min_replay_size=5, max_replay_size=5),
     dict(hidden_sizes=(1,)),
     dict(sobolev='none', targets='observed'),
     dict(seed=2**31 - 1),

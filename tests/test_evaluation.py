@@ -137,6 +137,6 @@ def test_a_film_is_in_real_time_or_it_is_said_what_is_missing(tmp_path):
 )
 def test_bad_input_is_a_sentence(arguments, message):
   result = _evaluate(*arguments)
-  assert result.returncode == 1
+  assert result.returncode == 2
   assert message in result.stderr
   assert 'Traceback' not in result.stderr

@@ -283,9 +283,9 @@ def test_where_no_safe_point_is_near_the_process_ends_all_the_same(grace, signal
   for _ in range(signals):
     process.send_signal(signal.SIGINT)
     time.sleep(0.3)
-  _, err = process.communicate(timeout=20)
+  out, _ = process.communicate(timeout=20)
   assert process.returncode == 130
-  assert text in err
+  assert text in out
   assert time.time() - start < 5
 
 
