@@ -304,18 +304,20 @@ class _Starvation:
     limiter = table.rate_limiter_info
     inserts, samples = limiter.insert_stats, limiter.sample_stats
     passed = (inserts.completed, samples.completed)
-    if passed != self._passed or not (inserts.pending or samples.pending):
+    if passed != self._passed or not any(passed):  # Nobody has begun yet.
       self._passed, self._since = passed, now
       return None
     waited = now - self._since
     if waited < self._timeout:
       return None
     self._since = now
-    if samples.pending:
+    if table.current_size < limiter.min_size_to_sample or samples.pending:
       return (
         f'WARNING: the learner has waited {waited:.0f} s for actors to write to replay '
         f'({table.current_size} transitions; it begins at {limiter.min_size_to_sample}).'
       )
+    if not inserts.pending:
+      return None
     return (
       f'WARNING: {inserts.pending} actors have waited {waited:.0f} s for the learner to '
       f'draw from replay (samples_per_insert={limiter.samples_per_insert:g}).'

@@ -559,7 +559,7 @@ def test_a_killed_actor_is_replaced_and_two_runs_do_not_meet(program, tmp_path):
   _wait_for(lambda: begun(first) and begun(second), 240, runs)
   killed = _nodes(runs[0])['actor/1']
   killed.kill()
-  _wait_for(lambda: any('actor/1 was killed by SIGKILL' in x for x in first), 10)
+  _wait_for(lambda: any('actor/1 was killed by SIGKILL' in x for x in first), 10, runs)
   _wait_for(lambda: _nodes(runs[0]).get('actor/1', killed).pid != killed.pid, 10)
   rows = len(_rows(tmp_path / 'a', 'actor_1')) if (
     tmp_path / 'a/logs/actor_1.csv'
