@@ -92,7 +92,7 @@ def test_n_step_returns_and_discounts_of_a_hand_written_episode(terminates):
   environment = environments.wrap(Counting(length, terminates))
   spec = specs.make_environment_spec(environment)
   builder = make_builder(
-    agent='ddpg', n_step=n_step, discount=gamma, min_replay_size=1,
+    agent='ddpg', n_step=n_step, discount=gamma,
     normalize_observations=False,
   )  # fmt: skip
   server = reverb.Server(builder.make_replay_tables(spec, limit_rate=False))
@@ -129,7 +129,7 @@ def test_a_one_step_model_is_given_the_first_step_beside_the_n(terminates):
   spec = specs.make_environment_spec(environment)
   builder = make_builder(
     agent='dsdpg_anchored', targets='anchored_one_step', n_step=3, discount=gamma,
-    min_replay_size=1, normalize_observations=False,
+    normalize_observations=False,
   )  # fmt: skip
   server = reverb.Server(builder.make_replay_tables(spec, limit_rate=False))
   client = reverb.Client(f'localhost:{server.port}')

@@ -43,7 +43,7 @@ class Normalizer(tf.keras.layers.Layer):
     """
     if not self._enabled:
       return
-    tf.cond(finite, lambda: self._merge(observation), lambda: None)
+    tf.cond(tf.convert_to_tensor(finite), lambda: self._merge(observation), lambda: None)
 
   def _merge(self, observation: tf.Tensor):
     batch = tf.cast(observation.shape[0], self.count.dtype)
