@@ -311,17 +311,19 @@ class _Starvation:
     if waited < self._timeout:
       return None
     self._since = now
-    if table.current_size < limiter.min_size_to_sample or samples.pending:
+    # How far inserts are ahead, which the limiter keeps between two bounds.
+    ahead = inserts.completed * limiter.samples_per_insert - samples.completed
+    if table.current_size < limiter.min_size_to_sample or ahead <= limiter.min_diff + 1.0:
       return (
         f'WARNING: the learner has waited {waited:.0f} s for actors to write to replay '
         f'({table.current_size} transitions; it begins at {limiter.min_size_to_sample}).'
       )
-    if not inserts.pending:
-      return None
-    return (
-      f'WARNING: {inserts.pending} actors have waited {waited:.0f} s for the learner to '
-      f'draw from replay (samples_per_insert={limiter.samples_per_insert:g}).'
-    )
+    if ahead + limiter.samples_per_insert >= limiter.max_diff:
+      return (
+        f'WARNING: actors have waited {waited:.0f} s for the learner to draw from replay '
+        f'(samples_per_insert={limiter.samples_per_insert:g}). Its step may be compiling.'
+      )
+    return None
 
 
 def _cause(name: str, returncode: int, workdir: str) -> str:

@@ -70,7 +70,7 @@ def test_runs_all_then_skips_what_is_complete_and_names_what_failed(tmp_path):
   _write(sweep, {**block, 'agents': {'ddpg': {}}, 'seeds': [3, 4]})
   status, out, _ = _run(sweep, f'--output={output}')
   assert status == 1
-  assert 'failed with status 1' in out
+  assert 'failed with status 2' in out
   assert '2 runs: 1 complete, 0 running, 1 failed' in out
   assert 'not a run directory' in pathlib.Path(f'{blocked}.out').read_text('utf-8')
 
@@ -100,7 +100,7 @@ def test_interrupted_it_stops_its_runs_which_go_on_later(tmp_path):
   # Another config is not what has run.
   _write(sweep, {**block, 'overrides': {**overrides, 'sigma': 0.1}})
   status, _, err = _run(sweep, f'--output={tmp_path}')
-  assert status == 1
+  assert status == 2
   assert 'sigma was 0.3, is 0.1' in err
 
 
@@ -139,7 +139,7 @@ def test_a_bad_sweep_is_a_sentence_before_anything_starts(tmp_path, blocks, mess
   path = tmp_path / 's.json'
   path.write_text(json.dumps(blocks), encoding='utf-8')
   status, out, err = _run(path, f'--output={tmp_path / "runs"}')
-  assert status == 1
+  assert status == 2
   assert message in err
   assert 'Traceback' not in err
   assert not out
