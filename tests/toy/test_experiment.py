@@ -133,10 +133,15 @@ def _rows(workdir, arm):
     return list(csv.DictReader(file))
 
 
+def _environment():
+  # JAX, imported beside the tests, leaves its own level in the environment.
+  return {k: v for k, v in os.environ.items() if k != 'TF_CPP_MIN_LOG_LEVEL'}
+
+
 def _launch(tmp_path, *flags, **kwargs):
   return subprocess.run(
     [sys.executable, str(ROOT / 'launchers/run_toy.py'), *flags],
-    cwd=tmp_path, text=True, capture_output=True, timeout=300, check=False, **kwargs,
+    cwd=tmp_path, text=True, capture_output=True, timeout=300, check=False, env=_environment(), **kwargs,
   )  # fmt: skip
 
 
@@ -187,7 +192,7 @@ def test_an_interrupt_says_how_to_go_on_and_leaves_no_process(tmp_path):
   process = subprocess.Popen(
     [sys.executable, str(ROOT / 'launchers/run_toy.py'), '--figure=7,8', '--workdir=w'],
     cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    start_new_session=True,
+    start_new_session=True, env=_environment(),
   )  # fmt: skip
   metrics = tmp_path / 'w/arms/regression-16points/metrics.csv'
   deadline = time.time() + 120
