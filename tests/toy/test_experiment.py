@@ -141,7 +141,8 @@ def _environment():
 def _launch(tmp_path, *flags, **kwargs):
   return subprocess.run(
     [sys.executable, str(ROOT / 'launchers/run_toy.py'), *flags],
-    cwd=tmp_path, text=True, capture_output=True, timeout=300, check=False, env=_environment(), **kwargs,
+    cwd=tmp_path, text=True, capture_output=True, timeout=300, check=False,
+    env=_environment(), **kwargs,
   )  # fmt: skip
 
 
