@@ -10,6 +10,7 @@ import time
 
 import matplotlib.image
 import numpy as np
+import psutil
 import pytest
 import tensorflow as tf
 
@@ -40,9 +41,12 @@ def test_an_arm_stopped_goes_on_with_the_same_curve(arm, tmp_path):
   class StopError(Exception):
     pass
 
-  def stop(steps, taken=[0]):  # noqa: B006
-    taken[0] += steps
-    if taken[0] == 4:
+  taken = 0
+
+  def stop(steps):
+    nonlocal taken
+    taken += steps
+    if taken == 4:
       raise StopError
 
   with pytest.raises(StopError):
@@ -133,6 +137,13 @@ def _rows(workdir, arm):
     return list(csv.DictReader(file))
 
 
+def _group(pid):
+  try:
+    return os.getpgid(pid)
+  except ProcessLookupError:
+    return None
+
+
 def _environment():
   # JAX, imported beside the tests, leaves its own level in the environment.
   return {k: v for k, v in os.environ.items() if k != 'TF_CPP_MIN_LOG_LEVEL'}
@@ -204,9 +215,19 @@ def test_an_interrupt_says_how_to_go_on_and_leaves_no_process(tmp_path):
   _, err = process.communicate(timeout=30)
   assert process.returncode == 130
   assert err.strip() == 'interrupted: the same command goes on from here'
-  time.sleep(1.0)
-  with pytest.raises(ProcessLookupError):
-    os.killpg(process.pid, 0)
+
+  def left():
+    # Nobody may have reaped the dead ones yet.
+    return [
+      p
+      for p in psutil.process_iter(['status'])
+      if p.info['status'] != psutil.STATUS_ZOMBIE and _group(p.pid) == process.pid
+    ]
+
+  deadline = time.time() + 20
+  while left() and time.time() < deadline:
+    time.sleep(0.2)
+  assert not left()
 
 
 @pytest.mark.parametrize(
