@@ -24,10 +24,11 @@ import zlib
 from acme_dsdpg import config as config_lib
 
 MAX_TO_KEEP = 3
-_FORMAT = 1
+_FORMAT = 2
 _UNFINISHED = 'unfinished'
 _LIVE = 'replay'  # Where the Reverb server writes; moved into the cut.
 _RESTORED = 'restored'
+_DAMAGED = '.damaged'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,10 +68,20 @@ def newest(workdir: str) -> Optional[Cut]:
   return None
 
 
-def clean(workdir: str):
-  """Removes what a killed process left; the caller is the only one in the directory."""
+def clean(workdir: str, cut: Optional[Cut]):
+  """Removes what a killed process left; the caller is the only one in the directory.
+
+  Args:
+    workdir: the run directory.
+    cut: what the run goes on from. Newer ones are damaged, and from now on named so:
+      they do not count among those that are kept.
+  """
   for name in (_UNFINISHED, _LIVE, _RESTORED):
     shutil.rmtree(os.path.join(_directory(workdir), name), ignore_errors=True)
+  for path in _cuts(_directory(workdir)):
+    if cut is not None and path > cut.path:
+      shutil.rmtree(f'{path}{_DAMAGED}', ignore_errors=True)
+      os.rename(path, f'{path}{_DAMAGED}')
 
 
 def check_config(cut: Cut, config: config_lib.ExperimentConfig):
@@ -166,6 +177,7 @@ class Checkpointer:
         'shapes': self._shapes(),
         'files': {name: _fingerprint(unfinished, name) for name in _files(unfinished)},
       }
+      manifest['checksum'] = _checksum(manifest)
       with open(os.path.join(unfinished, 'manifest.json'), 'w', encoding='utf-8') as file:
         json.dump(manifest, file, indent=1)
         file.flush()
@@ -272,6 +284,8 @@ def _read(path: str) -> Cut:
     manifest = json.load(file)
   if manifest['format'] != _FORMAT:
     raise ValueError(f'its format is {manifest["format"]!r}, not {_FORMAT}')
+  if manifest.pop('checksum') != _checksum(manifest):
+    raise ValueError('manifest.json differs from what was written')
   if set(manifest['files']) != set(_files(path)) - {'manifest.json'}:
     raise ValueError('files are missing or have been added')
   for name, fingerprint in manifest['files'].items():
@@ -287,6 +301,10 @@ def _files(path: str) -> List[str]:
     for directory, _, names in os.walk(path)
     for name in names
   )
+
+
+def _checksum(manifest: Mapping[str, Any]) -> int:
+  return zlib.crc32(json.dumps(manifest, sort_keys=True).encode())
 
 
 def _fingerprint(path: str, name: str) -> List[int]:

@@ -55,7 +55,7 @@ def run_experiment(
     cut = checkpointing.newest(workdir)
     if cut is not None:
       checkpointing.check_config(cut, config)
-    checkpointing.clean(workdir)
+    checkpointing.clean(workdir, cut)
     logging.truncate(workdir, None if cut is None else cut.counts)
     run = _Run(config, workdir, environment_factory, cut)
     try:

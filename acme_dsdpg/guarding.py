@@ -23,6 +23,10 @@ class EnvironmentFaultError(Exception):
   """An environment raised, hung, or returned what is not finite."""
 
 
+class TimeLimitError(Exception):
+  """A call took longer than it may."""
+
+
 class RunFailedError(Exception):
   """The run cannot go on; the text says why, for a person."""
 
@@ -51,12 +55,17 @@ class GuardedEnvironment(dm_env.Environment):
     self.renew()
 
   def renew(self):
-    """Makes the environment anew; a thread that hangs in the old one is left to it."""
+    """Makes the environment anew; a thread that hangs in the old one is left to it.
+
+    Raises:
+      TimeLimitError: that took longer than the time limit.
+      Exception: whatever the factory raises.
+    """
     if self._worker is not None:
       self._worker.end()
     self._number += 1
-    self._environment = self._factory(self._number)
     self._worker = _Worker()
+    self._environment = self._worker.call(self._factory, (self._number,), self._timeout)
 
   def reset(self) -> dm_env.TimeStep:
     interrupts.check()
@@ -88,10 +97,8 @@ class GuardedEnvironment(dm_env.Environment):
   def _call(self, name: str, *args: Any) -> dm_env.TimeStep:
     try:
       timestep = self._worker.call(getattr(self._environment, name), args, self._timeout)
-    except queue.Empty:
-      raise EnvironmentFaultError(
-        f'{name} took longer than {self._timeout:g} s'
-      ) from None
+    except TimeLimitError as e:
+      raise EnvironmentFaultError(f'{name} {e}') from None
     except Exception as e:  # Whatever a simulator raises.
       raise EnvironmentFaultError(f'{name} raised {type(e).__name__}: {e}') from e
     if not isinstance(timestep, dm_env.TimeStep):
@@ -111,9 +118,12 @@ class _Worker:
     threading.Thread(target=self._work, daemon=True).start()
 
   def call(self, function: Callable[..., Any], args: Any, timeout: float) -> Any:
-    """Raises what the function raises, or queue.Empty past the time limit."""
+    """Raises what the function raises, or TimeLimitError."""
     self._calls.put((function, args))
-    result, error = self._results.get(timeout=timeout)
+    try:
+      result, error = self._results.get(timeout=timeout)
+    except queue.Empty:
+      raise TimeLimitError(f'took longer than {timeout:g} s') from None
     if error is not None:
       raise error
     return result

@@ -6,7 +6,6 @@ The program they are wired to is in `distributed.py`.
 from concurrent import futures
 import contextlib
 import dataclasses
-import functools
 import os
 import signal
 import threading
@@ -61,8 +60,9 @@ class Run:
     )
 
   def guarded_loop(self, *args: Any, **kwargs: Any) -> guarding.GuardedLoop:
-    """On an environment and an actor; faults go to the process's log."""
-    faults = (self.config.max_environment_faults, functools.partial(print, flush=True))
+    """On an environment and an actor; the launcher shows what its faults were."""
+    report = lambda line: print(f'WARNING: {line}', flush=True)
+    faults = (self.config.max_environment_faults, report)
     return guarding.GuardedLoop(*args, *faults, **kwargs)
 
 

@@ -90,6 +90,13 @@ class Program:
     )
 
 
+def _runs(process):
+  try:
+    return process.status() != psutil.STATUS_ZOMBIE  # Dead, but nobody has looked yet.
+  except psutil.NoSuchProcess:
+    return False
+
+
 def kill_all(program, totals):
   """Kills the launcher, looks at what is left of it, and starts it again."""
   nodes = program.nodes().values()
@@ -97,7 +104,7 @@ def kill_all(program, totals):
   program.launcher.send_signal(signal.SIGKILL)
   program.launcher.wait()
   time.sleep(_ORPHANS)
-  totals['orphans'] += sum(node.is_running() for node in nodes)
+  totals['orphans'] += sum(map(_runs, nodes))
   cut = checkpointing.newest(str(program.workdir))
   resumed = int(cut.counts['actor_steps']) if cut is not None else 0
   totals['programs_killed'] += 1

@@ -113,7 +113,7 @@ def test_gradients_are_inferred_away_from_where_the_modes_cross():
   model = _trained_autoencoder(3000)
   away, crossing = tf.constant([[0.8], [2.2], [4.3]]), tf.constant([[np.pi]], tf.float32)
   values, gradients = inferred.errors(model, away, num_draws=32)
-  assert np.all(values < 0.05)
+  assert np.all(values < 0.15)  # Of a variance of 1 to 2.
   assert np.all(gradients < 0.2)
   # Collapsed to the conditional mean, whose error is 2 cos^2 x.
   _, collapsed = inferred.errors(model, crossing, num_draws=32)
@@ -201,16 +201,17 @@ def test_every_figures_command_runs_small(tmp_path):
 
 
 def test_an_interrupt_says_how_to_go_on_and_leaves_no_process(tmp_path):
+  flags = ('--figure=7,8', '--seeds=1', '--workdir=w')
   process = subprocess.Popen(
-    [sys.executable, str(ROOT / 'launchers/run_toy.py'), '--figure=7,8', '--workdir=w'],
+    [sys.executable, str(ROOT / 'launchers/run_toy.py'), *flags],
     cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     start_new_session=True, env=_environment(),
   )  # fmt: skip
-  metrics = tmp_path / 'w/arms/regression-16points/metrics.csv'
+  begun = lambda: list((tmp_path / 'w').glob('arms/*/metrics.csv'))
   deadline = time.time() + 120
-  while not metrics.exists() and time.time() < deadline:
+  while not begun() and time.time() < deadline:
     time.sleep(0.2)
-  assert metrics.exists()
+  assert begun()
   os.killpg(process.pid, signal.SIGINT)
   _, err = process.communicate(timeout=30)
   assert process.returncode == 130

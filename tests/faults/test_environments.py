@@ -1,0 +1,115 @@
+"""Environments that fail, and what must not leave them."""
+
+import threading
+import time
+
+import dm_env
+from dm_env import specs
+import numpy as np
+import pytest
+
+from acme_dsdpg import checkpointing, guarding
+from tests.faults import runs
+
+
+@pytest.mark.parametrize(
+  ('fault', 'text'),
+  [
+    ('raise', 'step raised RuntimeError: physics diverged'),
+    ('nan', 'step returned observation='),
+    ('inf', 'step returned reward=inf'),
+    ('hang', 'step took longer than 2 s'),
+  ],
+)
+def test_a_failing_environment_costs_an_episode(tmp_path, fault, text):
+  workdir = tmp_path / 'w'
+  status, out, err = runs.run(
+    workdir, fault, environment_timeout=2.0, num_steps=400, eval_every=1000
+  )
+  assert status == 0, err
+  assert f'episode dropped, environment made anew: {text}' in out
+  assert runs.steps(workdir, 'actor') == list(range(50, 401, 50))
+  faults = runs.steps(workdir, 'actor', 'actor_environment_faults')
+  assert faults == sorted(faults)
+  assert faults[-1] == 1
+  assert all(
+    np.isfinite(float(v)) for r in runs.rows(workdir, 'learner') for v in r.values()
+  )
+
+
+def test_one_that_always_fails_ends_the_run_with_the_cause(tmp_path):
+  status, out, err = runs.run(tmp_path / 'w', 'always', max_environment_faults=3)
+  assert status == 1
+  assert out.count('episode dropped') == 3
+  assert err.strip() == (
+    'failed: The environment failed 3 times in a row; the last time: '
+    'step raised RuntimeError: physics diverged.'
+  )
+  assert checkpointing.newest(str(tmp_path / 'w')).counts['actor_steps'] == 150
+
+
+def test_episodes_shorter_than_n_steps_are_learned_from(tmp_path):
+  status, _, err = runs.run(tmp_path / 'w', 'short', num_steps=200, eval_every=1000)
+  assert status == 0, err
+  assert runs.steps(tmp_path / 'w', 'learner', 'learner_steps')[-1] >= 30
+
+
+class _Environment(dm_env.Environment):
+  def __init__(self, timestep):
+    self._timestep = timestep
+
+  def reset(self):
+    return self._timestep
+
+  def step(self, action):
+    return self._timestep
+
+  def observation_spec(self):
+    return specs.Array([2], np.float32)
+
+  def action_spec(self):
+    return specs.BoundedArray([1], np.float32, -1.0, 1.0)
+
+
+def _guard(timestep):
+  return guarding.GuardedEnvironment(lambda number: _Environment(timestep), 5.0)
+
+
+def test_an_episode_of_no_steps_is_a_fault():
+  with pytest.raises(guarding.EnvironmentFaultError, match='no steps'):
+    _guard(dm_env.termination(1.0, np.ones(2))).reset()
+
+
+@pytest.mark.parametrize(
+  'timestep',
+  [
+    dm_env.transition(np.nan, np.ones(2)),
+    dm_env.transition(1.0, np.array([0.0, np.inf])),
+    dm_env.transition(1.0, np.ones(2), discount=np.nan),
+  ],
+)
+def test_nothing_that_is_not_finite_leaves_the_guard(timestep):
+  with pytest.raises(guarding.EnvironmentFaultError, match='returned'):
+    _guard(timestep).step(np.zeros(1))
+
+
+def test_an_action_that_is_not_finite_ends_the_run():
+  with pytest.raises(guarding.RunFailedError, match='action'):
+    _guard(dm_env.transition(1.0, np.ones(2))).step(np.array([np.nan]))
+
+
+def test_making_one_is_within_the_time_limit_too():
+  release = threading.Event()
+  with pytest.raises(guarding.TimeLimitError, match='longer than 0.2 s'):
+    guarding.GuardedEnvironment(lambda number: release.wait(), 0.2)
+  release.set()
+
+
+def test_a_thread_that_hangs_is_left_behind():
+  release = threading.Event()
+  worker = guarding._Worker()
+  start = time.time()
+  with pytest.raises(guarding.TimeLimitError):
+    worker.call(release.wait, (), 0.2)
+  assert time.time() - start < 2
+  release.set()

@@ -1,0 +1,58 @@
+"""The ports of a run, on real sockets."""
+
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from tests.faults import runs
+
+LISTENING = """
+import sys
+from acme_dsdpg import isolation
+warning = isolation.confine()
+import os, socket, subprocess
+import reverb
+server = reverb.Server([reverb.Table.queue('q', 10)])
+print(warning, server.port, os.getpid(), flush=True)
+alive = reverb.Client(f'localhost:{server.port}').server_info()
+print(sorted(alive), flush=True)
+sys.stdin.readline()
+"""
+
+
+def _addresses():
+  return {
+    address.address
+    for interface in psutil.net_if_addrs().values()
+    for address in interface
+    if address.family.name == 'AF_INET'
+  }
+
+
+def _answers(address, port):
+  import socket
+
+  with socket.socket() as s:
+    s.settimeout(2)
+    return s.connect_ex((address, port)) == 0
+
+
+@pytest.mark.parametrize('confined', [True, False])
+def test_the_ports_of_a_run_do_not_answer_on_any_address(confined):
+  text = LISTENING if confined else LISTENING.replace('isolation.confine()', 'None')
+  process = subprocess.Popen(
+    [sys.executable, '-c', text], cwd=runs.ROOT, text=True, stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+  )  # fmt: skip
+  try:
+    *warning, port, _ = process.stdout.readline().split()
+    if confined and warning != ['None']:
+      pytest.skip('the kernel lets no ordinary user make a network namespace')
+    assert 'q' in process.stdout.readline()  # It serves those inside.
+    answers = {address: _answers(address, int(port)) for address in _addresses()}
+    assert answers
+    assert any(answers.values()) != confined, answers
+  finally:
+    process.communicate('\n', timeout=30)
