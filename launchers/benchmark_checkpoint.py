@@ -82,15 +82,14 @@ def measure(workdir, num_transitions):
     return server, client, info.current_size
 
   server, client, _ = serve(None)
-  adder = builder.make_adder(client)
+  episode = _record_episode(environment)
   _, fill_seconds = _timed(
-    lambda: _fill(adder, *_record_episode(environment), num_transitions)
+    lambda: _fill(builder.make_adder(client), *episode, num_transitions)
   )
   (info,) = client.server_info().values()
   checkpointer = checkpointing.Checkpointer(workdir, config, learner.state)
   with quiet.native_stderr():
     saved, save_seconds = _timed(lambda: checkpointer.save({'actor_steps': 0}, client))
-    del adder
     server.stop()
   cut, check_seconds = _timed(lambda: checkpointing.newest(workdir))
   (server, _, restored), serve_seconds = _timed(lambda: serve(cut))

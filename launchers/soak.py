@@ -29,8 +29,8 @@ _SAMPLE = 10.0  # Seconds between two rows.
 _ORPHANS = 10.0  # Seconds after which no process may be left.
 _RUN = (
   '--env=walker', '--agent=ddpg', '--run_distributed', '--num_actors=4',
-  '--num_steps=1000000000', '--eval_every=1000000', '--max_replay_size=100000',
-  '--samples_per_insert=0.5', '--checkpoint_every=60', '--num_threads=1',
+  '--num_steps=1000000000', '--eval_every=1000000', '--eval_episodes=1',
+  '--max_replay_size=100000', '--samples_per_insert=0.5', '--checkpoint_every=60', '--num_threads=1',
 )  # fmt: skip
 
 

@@ -36,7 +36,9 @@ class Factory:
     return environments.make_environment('cartpole', 'swingup', seed)
 
 if __name__ == '__main__':
-  config = config.ExperimentConfig(env='cartpole', task='swingup', num_actors=2)
+  config = config.make_config(
+    dict(env='cartpole', task='swingup', agent='ddpg', hidden_sizes=(8, 8), num_actors=2)
+  )
   sys.exit(distributed.launch(config, sys.argv[1], Factory()))
 """
 # A start imports TensorFlow in seven processes: on a busy machine, a matter of minutes.

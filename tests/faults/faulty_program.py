@@ -2,7 +2,7 @@
 
     python faulty_program.py WORKDIR CONFIG_AS_JSON FAULT[+FAULT]
 
-Faults happen from its 230th step on.
+Faults that happen once do so at the step that `ONCE` names, others after the 230th.
 """
 
 import json
@@ -20,6 +20,8 @@ import numpy as np
 
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import environments, run_directory
+
+ONCE = {'raise': 230, 'nan': 300, 'inf': 370, 'hang': 430}
 
 
 class Environment(dm_env.Environment):
@@ -44,14 +46,15 @@ class Environment(dm_env.Environment):
     self._steps += 1
     Environment.taken += 1
     observation, reward = np.full(3, self._steps / 50, np.float32), 1.0
-    faults, now = self._faults, Environment.taken == 230
-    if 'raise' in faults and now or 'always' in faults and Environment.taken >= 230:
+    faults = {f for f in self._faults if ONCE.get(f) in (None, Environment.taken)}
+    late = Environment.taken > 230
+    if 'raise' in faults or 'always' in faults and late:
       raise RuntimeError('physics diverged')
-    if 'nan' in faults and now:
+    if 'nan' in faults:
       observation[1] = np.nan
-    if 'inf' in faults and now:
+    if 'inf' in faults:
       reward = np.inf
-    if 'hang' in faults and now or 'stall' in faults and Environment.taken > 230:
+    if 'hang' in faults or 'stall' in faults and late:
       time.sleep(1000)
     if 'slow' in faults:
       time.sleep(0.02)

@@ -12,29 +12,26 @@ from acme_dsdpg import checkpointing, guarding
 from tests.faults import runs
 
 
-@pytest.mark.parametrize(
-  ('fault', 'text'),
-  [
-    ('raise', 'step raised RuntimeError: physics diverged'),
-    ('nan', 'step returned observation='),
-    ('inf', 'step returned reward=inf'),
-    ('hang', 'step took longer than 2 s'),
-  ],
-)
-def test_a_failing_environment_costs_an_episode(tmp_path, fault, text):
+def test_a_failing_environment_costs_an_episode(tmp_path):
   workdir = tmp_path / 'w'
   status, out, err = runs.run(
-    workdir, fault, environment_timeout=2.0, num_steps=400, eval_every=1000
+    workdir, 'raise+nan+inf+hang', environment_timeout=2.0, num_steps=400, eval_every=1000
   )
   assert status == 0, err
-  assert f'episode dropped, environment made anew: {text}' in out
+  causes = (
+    'step raised RuntimeError: physics diverged',
+    'step returned observation=',
+    'step returned reward=inf',
+    'step took longer than 2 s',
+  )
+  for cause in causes:
+    assert f'episode dropped, environment made anew: {cause}' in out
   assert runs.steps(workdir, 'actor') == list(range(50, 401, 50))
   faults = runs.steps(workdir, 'actor', 'actor_environment_faults')
   assert faults == sorted(faults)
-  assert faults[-1] == 1
-  assert all(
-    np.isfinite(float(v)) for r in runs.rows(workdir, 'learner') for v in r.values()
-  )
+  assert faults[-1] == len(causes)
+  for row in runs.rows(workdir, 'learner'):
+    assert all(np.isfinite(float(v)) for v in row.values())
 
 
 def test_one_that_always_fails_ends_the_run_with_the_cause(tmp_path):
