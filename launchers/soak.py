@@ -30,7 +30,8 @@ _ORPHANS = 10.0  # Seconds after which no process may be left.
 _RUN = (
   '--env=walker', '--agent=ddpg', '--run_distributed', '--num_actors=4',
   '--num_steps=1000000000', '--eval_every=1000000', '--eval_episodes=1',
-  '--max_replay_size=100000', '--samples_per_insert=0.5', '--checkpoint_every=60', '--num_threads=1',
+  '--max_replay_size=100000', '--samples_per_insert=0.5', '--checkpoint_every=60',
+  '--num_threads=1',
 )  # fmt: skip
 
 
@@ -83,7 +84,7 @@ class Program:
         continue
     return dict(
       actor_steps=self.last('actor_*', 'actor_steps'),
-      learner_steps=self.last('learner', 'learner_steps'),
+      learner_steps=self.last('actor_*', 'learner_steps'),
       gib=round(memory / 2**30, 3),
       open_files=files,
       processes=processes,
