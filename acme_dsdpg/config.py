@@ -326,6 +326,8 @@ class ExperimentConfig(_Checks):
     task: task of that domain; None is the domain's default task.
     agent: name of the preset, one of `PRESETS`, or 'd4pg' (Acme's own, with its own
       networks and optimizers); recorded with the results.
+    action_noise: standard deviation of Gaussian noise on the actions inside the
+      environment, acting and evaluating alike, as a fraction of their range.
     seed: seeds networks, noise, environments. Reverb's sampling is not seeded.
     num_steps: environment steps of all actors together.
     eval_every: environment steps between two evaluations.
@@ -346,6 +348,7 @@ class ExperimentConfig(_Checks):
   env: str = 'walker'
   task: Optional[str] = None
   agent: str = DEFAULT_AGENT
+  action_noise: float = 0.0
   seed: int = 0
   num_steps: int = 100_000
   eval_every: int = 5_000
@@ -368,7 +371,7 @@ class ExperimentConfig(_Checks):
         'checkpoint_every', 'num_actors', 'environment_timeout',
         'max_environment_faults', 'max_skipped_updates', 'starvation_timeout',
     )  # fmt: skip
-    self._non_negative('num_threads', 'seed')
+    self._non_negative('num_threads', 'seed', 'action_noise')
     agent = self.dsdpg
     _check(
       agent.batch_size <= agent.min_replay_size,

@@ -69,33 +69,40 @@ def resolve_task(env: str, task: Optional[str] = None) -> str:
 
 
 def make_environment(
-  env: str, task: Optional[str] = None, seed: int = 0
+  env: str, task: Optional[str] = None, seed: int = 0, action_noise: float = 0.0
 ) -> dm_env.Environment:
   """A task of dm_control's suite, wrapped.
 
   Args:
     env: the domain.
     task: None is the domain's default.
-    seed: of the task's randomness (initial states, targets).
+    seed: of the task's randomness (initial states, targets, noise).
+    action_noise: deviation of Gaussian noise that is added to the actions and then
+      clipped to their bounds, as a fraction of their range.
 
   Raises:
     ConfigError: unknown domain or task.
   """
   task = resolve_task(env, task)
   from dm_control import suite
+  from dm_control.suite.wrappers import action_noise as action_noise_lib
 
-  return wrap(suite.load(env, task, task_kwargs={'random': seed}))
+  environment = suite.load(env, task, task_kwargs={'random': seed})
+  if action_noise:
+    environment = action_noise_lib.Wrapper(environment, action_noise)
+  return wrap(environment)
 
 
 @dataclasses.dataclass(frozen=True)
 class SuiteFactory:
-  """seed -> `make_environment(env, task, seed)`; picklable."""
+  """seed -> `make_environment(env, task, seed, action_noise)`; picklable."""
 
   env: str
   task: Optional[str] = None
+  action_noise: float = 0.0
 
   def __call__(self, seed: int) -> dm_env.Environment:
-    return make_environment(self.env, self.task, seed)
+    return make_environment(self.env, self.task, seed, self.action_noise)
 
 
 def wrap(environment: dm_env.Environment) -> dm_env.Environment:

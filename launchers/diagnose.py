@@ -196,7 +196,7 @@ def plot(config, predicted, obtained, gradients, errors):
 def main(workdir):
   """Episodes, numbers, figure."""
   config = run_directory.load(workdir)
-  make = environments.SuiteFactory(config.env, config.task)
+  make = environments.SuiteFactory(config.env, config.task, config.action_noise)
   spec = specs.make_environment_spec(make(0))
   networks = load_networks(workdir, config, spec)
   policy = tf.function(networks.make_acting_policy())

@@ -69,7 +69,9 @@ def evaluate(run, policy):
 
   from acme_dsdpg import environments, evaluation
 
-  environment = environments.make_environment(run.env, run.task, _SEED.value)
+  environment = environments.make_environment(
+    run.env, run.task, _SEED.value, run.action_noise
+  )
   film = evaluation.Film(_VIDEO.value) if _VIDEO.value else None
   loop = acme.EnvironmentLoop(
     environment,

@@ -39,7 +39,7 @@ def main():
   print(
     f'{config.agent} on {config.env}-{config.task}, run directory {workdir}', flush=True
   )
-  factory = environments.SuiteFactory(config.env, config.task)
+  factory = environments.SuiteFactory(config.env, config.task, config.action_noise)
   if _DISTRIBUTED.value:
     from acme_dsdpg import distributed
 

@@ -98,6 +98,18 @@ def test_seeds_decide_the_initial_state():
   assert np.any(first(1) != first(2))
 
 
+def test_noise_on_the_actions_has_the_deviation_asked_for():
+  environment = environments.SuiteFactory('pendulum', action_noise=0.05)(0)
+  environment.reset()
+  torques = []
+  for _ in range(1000):
+    environment.step(np.full(1, 0.3, np.float32))
+    torques.append(environment.physics.control()[0])
+  # Of a range of 2.
+  np.testing.assert_allclose(np.std(torques), 0.1, rtol=0.1)
+  np.testing.assert_allclose(np.mean(torques), 0.3, atol=0.015)
+
+
 def test_fakes_environment_passes():
   environment = fakes.ContinuousEnvironment(action_dim=2, observation_dim=3, bounded=True)
   wrapped = environments.wrap(environment)

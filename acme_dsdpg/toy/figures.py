@@ -134,13 +134,13 @@ def _draw_against_points(metric: str):
 
   def draw(directory, settings, num_points):
     figure, axes = _panels(1, 1)
-    for arms in (
-      [Arm('regression')],
-      [Arm('regression', True)],
-      *([Arm('regression', input_noise=s)] for s in INPUT_NOISE),
+    for arm in (
+      Arm('regression'),
+      Arm('regression', True),
+      *(Arm('regression', input_noise=sigma) for sigma in INPUT_NOISE),
     ):
-      points = [_with_points(arms[0], n) for n in num_points]
-      _at_the_end(axes[0, 0], directory, points, metric, **_style(arms[0]))
+      points = [_with_points(arm, n) for n in num_points]
+      _at_the_end(axes[0, 0], directory, points, metric, **_style(arm))
     _set_points(axes[0, 0], num_points, metric)
     _reference(axes[0, 0], metric)
     _legend(figure, axes, ncols=2)
