@@ -9,6 +9,9 @@ policy acts here and now:
   it has learned from, in the variances of what it predicts, reconstructed and drawn
   from the prior;
 - the critic's samples of dz/da by action.
+
+`--gradients=30` compares the critic's mean dz/da with finite differences of returns that
+are simulated anew, from as many states.
 """
 
 import os
@@ -27,18 +30,24 @@ import matplotlib.pyplot as plt
 import numpy as np
 import tensorflow as tf
 
-from acme_dsdpg import checkpointing, command_line, environments, run_directory
+from acme_dsdpg import (
+  checkpointing,
+  command_line,
+  diagnosis,
+  environments,
+  run_directory,
+  simulation,
+)
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import networks as networks_lib
-from acme_dsdpg.losses import sobolev
 
 _OUTPUT = flags.DEFINE_string('output', 'diagnosis', 'Files to write: .png and .pdf.')
+_GRADIENTS = flags.DEFINE_integer(
+  'gradients', 0, 'States whose dz/da is compared with simulated returns; 2 A each.', 0
+)
 _EPISODES = flags.DEFINE_integer('episodes', 5, 'Of each kind.', 1)
 _SEED = flags.DEFINE_integer('seed', 3_000_000, "Of the environment's randomness.", 0)
-_SAMPLES = 200  # Of the critic, at each state.
-_EVERY = 10  # Steps between two states that are looked at.
 _LATENTS = ('reconstructed', 'from the prior')
-_DISCOUNTED = 0.05  # What is left of a reward where an episode is cut off.
 
 
 def load_networks(workdir, config, spec):
@@ -63,102 +72,6 @@ def load_networks(workdir, config, spec):
   return networks
 
 
-def collect(environment, policy, sigma, num_episodes):
-  """Episodes, dictionaries of observation [T + 1, S], action, reward and discount."""
-  rng = np.random.default_rng(_SEED.value)
-  episodes = []
-  for _ in range(num_episodes):
-    timestep = environment.reset()
-    rows = dict(observation=[timestep.observation], action=[], reward=[], discount=[])
-    while not timestep.last():
-      action = policy(tf.constant(timestep.observation[np.newaxis]))[0].numpy()
-      action = np.clip(action + sigma * rng.normal(size=action.shape), -1.0, 1.0)
-      action = action.astype(np.float32)
-      timestep = environment.step(action)
-      for key in ('observation', 'reward', 'discount'):
-        rows[key].append(getattr(timestep, key))
-      rows['action'].append(action)
-    episodes.append({k: np.array(v, np.float32) for k, v in rows.items()})
-  return episodes
-
-
-def obtained_returns(episode, discount):
-  """The discounted return from each step to the episode's end, [T]."""
-  result, total = [], 0.0
-  for reward, going_on in zip(episode['reward'][::-1], episode['discount'][::-1]):
-    total = reward + discount * going_on * total
-    result.append(total)
-  return np.array(result[::-1])
-
-
-def critic_samples(networks, config, observation, action):
-  """[z ; dz/da] at raw observations: [N, M, 1 + A]."""
-  point = config.critic == 'point'
-  shape = [len(action), 1 if point else _SAMPLES, 0 if point else config.noise_dim]
-  noise = tf.random.stateless_normal(shape, [0, 0])
-  normalised = networks.normalizer(tf.constant(observation))
-  samples = sobolev.sobolev_samples(
-    networks.critic, normalised, tf.constant(action), noise, 'action'
-  )
-  return samples.numpy()
-
-
-def compare_returns(networks, config, episodes):
-  """(predicted samples [N, M], obtained [N], dz/da [N, M, A])."""
-  predicted, obtained, gradients = [], [], []
-  for episode in episodes:
-    returns = obtained_returns(episode, config.discount)
-    # Cut off by a time limit, the last returns lack what would have followed.
-    tail = (
-      int(np.log(_DISCOUNTED) / np.log(config.discount)) if config.discount < 1 else 0
-    )
-    stop = len(returns) - tail * bool(episode['discount'][-1])
-    chosen = np.arange(0, max(stop, 1), _EVERY)
-    samples = critic_samples(
-      networks, config, episode['observation'][chosen], episode['action'][chosen]
-    )
-    predicted.append(samples[..., 0])
-    gradients.append(samples[..., 1:])
-    obtained.append(returns[chosen])
-  return tuple(map(np.concatenate, (predicted, obtained, gradients)))
-
-
-def model_errors(networks, config, episodes):
-  """Squared errors over variances, [S + 1] each: reconstructed and from the prior.
-
-  Of the state after the steps that the model spans, and, last, of the reward.
-  """
-  span = 1 if config.one_step_model else config.n_step
-  columns = []
-  for episode in episodes:
-    starts = np.arange(0, len(episode['reward']) - span + 1)
-    weights = config.discount ** np.arange(span)
-    rewards = [np.sum(weights * episode['reward'][t : t + span]) for t in starts]
-    observation = episode['observation']
-    columns.append(
-      (
-        observation[starts],
-        episode['action'][starts],
-        rewards,
-        observation[starts + span],
-      )
-    )
-  s, a, r, s_next = (np.concatenate(c).astype(np.float32) for c in zip(*columns))
-  s, s_next = (
-    networks.normalizer(tf.constant(s)),
-    networks.normalizer(tf.constant(s_next)),
-  )
-  posterior = networks.world_model.encode(s, tf.constant(a), tf.constant(r), s_next)
-  prior = networks.world_model.prior().sample(len(r), seed=[0, 1])
-  true = np.c_[s_next, r]
-  errors = []
-  for latent in (posterior.sample(seed=[0, 2]), prior):
-    reward, state = networks.world_model.decode(s, tf.constant(a), latent)
-    error = np.mean((np.c_[state, reward] - true) ** 2, axis=0)
-    errors.append(error / np.maximum(np.var(true, axis=0), 1e-8))
-  return errors
-
-
 def plot(config, predicted, obtained, gradients, errors):
   """The figure."""
   figure, axes = plt.subplots(1, 3, figsize=(14, 4), layout='constrained')
@@ -179,9 +92,7 @@ def plot(config, predicted, obtained, gradients, errors):
     axes[1].set_axis_off()
   else:
     places = np.arange(len(errors[0]))
-    for offset, label, error in zip(
-      (-0.2, 0.2), ('reconstructed', 'from the prior'), errors
-    ):
+    for offset, label, error in zip((-0.2, 0.2), _LATENTS, errors):
       axes[1].bar(places + offset, error, 0.4, label=label)
     axes[1].set_xticks(places, [*map(str, places[:-1]), 'R'], fontsize=7)
     axes[1].set(xlabel='observation, reward', ylabel='squared error / variance')
@@ -199,10 +110,12 @@ def main(workdir):
   make = environments.SuiteFactory(config.env, config.task, config.action_noise)
   spec = specs.make_environment_spec(make(0))
   networks = load_networks(workdir, config, spec)
-  policy = tf.function(networks.make_acting_policy())
+  acting = tf.function(networks.make_acting_policy())
+  policy = lambda observation: acting(observation[np.newaxis]).numpy()[0]
   agent = config.dsdpg
-  clean = collect(make(_SEED.value), policy, 0.0, _EPISODES.value)
-  predicted, obtained, gradients = compare_returns(networks, agent, clean)
+  seed = _SEED.value
+  clean = diagnosis.collect(make(seed), policy, 0.0, _EPISODES.value)
+  predicted, obtained, gradients = diagnosis.compare_returns(networks, agent, clean)
   low, high = np.quantile(predicted, [0.05, 0.95], axis=1)
   inside = np.mean((low <= obtained) & (obtained <= high))
   print(
@@ -214,13 +127,24 @@ def main(workdir):
   print(f'|dz/da|: mean {norm.mean():.3f}, spread over samples {norm.std(1).mean():.3f}')
   errors = None
   if networks.world_model is not None:
-    noisy = collect(make(_SEED.value + 1), policy, agent.sigma, _EPISODES.value)
-    errors = model_errors(networks, agent, noisy)
+    noisy = diagnosis.collect(make(seed + 1), policy, agent.sigma, _EPISODES.value, seed)
+    errors = diagnosis.model_errors(networks, agent, noisy)
     for label, error in zip(_LATENTS, errors):
       print(
         f'world model, {label}: squared error / variance, mean of the states '
         f'{error[:-1].mean():.3f}, worst {error[:-1].max():.3f}, reward {error[-1]:.3f}'
       )
+  if _GRADIENTS.value:
+    simulator = simulation.Simulator(config.env, config.task, seed)
+    learned, simulated = diagnosis.compare_gradients(
+      networks, agent, simulator, policy, _GRADIENTS.value
+    )
+    cosines = diagnosis.cosines(learned, simulated)
+    print(
+      f'dz/da against simulated returns: cosine, median {np.median(cosines):.2f}, '
+      f'quartiles {np.quantile(cosines, 0.25):.2f} to {np.quantile(cosines, 0.75):.2f}, '
+      f'slope {np.sum(learned * simulated) / np.sum(simulated**2):.2f}'
+    )
   figure = plot(config, predicted, obtained, gradients, errors)
   for suffix in ('png', 'pdf'):
     figure.savefig(f'{_OUTPUT.value}.{suffix}', dpi=150)

@@ -17,11 +17,10 @@ quiet.silence()
 from absl import app, flags
 import numpy as np
 import tensorflow as tf
-import tree
 
 from acme_dsdpg import config as config_lib
-from acme_dsdpg import environments
 from acme_dsdpg import networks as networks_lib
+from acme_dsdpg import simulation
 from acme_dsdpg.losses import cvae
 
 _N_STEPS = flags.DEFINE_list('n_steps', ['1', '3', '5'], 'Horizons of the model.')
@@ -33,36 +32,6 @@ _OUTPUT = flags.DEFINE_string('output', None, 'CSV file for the figures.')
 
 _HELD_OUT = 0.1  # Of the transitions, the last ones.
 _STEP = 0.1  # Of the finite differences, actions in [-1, 1].
-
-
-class Simulator:
-  """A task of the suite that can be set back to a physics state."""
-
-  def __init__(self, env, task):
-    self.environment = environments.make_environment(env, task, seed=0)
-    self._base = self.environment
-    while hasattr(self._base, 'environment'):
-      self._base = self._base.environment
-    self.environment.reset()
-
-  def state(self):
-    """Positions, velocities, and what warm-starts the solver."""
-    physics = self._base.physics
-    return physics.get_state(), physics.data.qacc_warmstart.copy()
-
-  def outcome(self, state, actions, discount):
-    """[R ; s+] after `actions`, [N, A], from `state`."""
-    physics = self._base.physics
-    physics.set_state(state[0])
-    physics.forward()
-    physics.data.qacc_warmstart[:] = state[1]
-    self._base._reset_next_step, self._base._step_count = False, 0
-    reward = 0.0
-    for i, action in enumerate(actions):
-      timestep = self._base.step(np.clip(action, -1.0, 1.0))
-      reward += discount**i * timestep.reward
-    leaves = tree.flatten(timestep.observation)
-    return np.concatenate([[reward], *(np.ravel(x) for x in leaves)])
 
 
 def collect(simulator, policy, sigma, number, seed=0):
@@ -201,7 +170,7 @@ def main():
   with open(os.path.join(arguments[0], 'config.json'), encoding='utf-8') as file:
     run = config_lib.ExperimentConfig.from_json(file.read())
   tf.config.threading.set_intra_op_parallelism_threads(1)
-  simulator = Simulator(run.env, run.task)
+  simulator = simulation.Simulator(run.env, run.task)
   policy = tf.saved_model.load(os.path.join(arguments[0], 'policy'))
   data, states = collect(simulator, policy, run.dsdpg.sigma, _NUM_TRANSITIONS.value)
   print(f'{run.env}: mean return {1000 * np.mean(data[2]):.0f} with exploration noise')

@@ -105,6 +105,21 @@ def test_policy_is_a_saved_model_that_acts_alone(finished):
   assert result.stdout.strip() == '(5, 1)'
 
 
+def test_a_run_is_looked_into(finished, tmp_path):
+  workdir, _ = finished
+  launcher = str(ROOT / 'launchers' / 'diagnose.py')
+  flags = ('--episodes=1', '--gradients=2', f'--output={tmp_path / "d"}')
+  result = subprocess.run(
+    [sys.executable, launcher, str(workdir), *flags],
+    capture_output=True, text=True, check=False,
+    env={k: v for k, v in os.environ.items() if k != 'TF_CPP_MIN_LOG_LEVEL'},
+  )  # fmt: skip
+  assert result.returncode == 0, result.stderr
+  for text in ('return: obtained', '|dz/da|: mean', 'from the prior', 'cosine, median'):
+    assert text in result.stdout
+  assert (tmp_path / 'd.png').stat().st_size > 10_000
+
+
 def test_same_command_resumes_and_fresh_starts_anew(finished):
   workdir, _ = finished
   longer = launch(*SMALL, f'--workdir={workdir}', '--num_steps=3000')

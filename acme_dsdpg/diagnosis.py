@@ -1,0 +1,197 @@
+"""What a trained critic and world model say, against what the simulator does."""
+
+from typing import Callable, Dict, List, Sequence, Tuple
+
+import dm_env
+import numpy as np
+import tensorflow as tf
+
+from acme_dsdpg import config as config_lib
+from acme_dsdpg import networks as networks_lib
+from acme_dsdpg import simulation
+from acme_dsdpg.losses import sobolev
+
+Episode = Dict[str, np.ndarray]
+_NUM_SAMPLES = 200  # Of the critic, at each state.
+_LEFT = 0.05  # What is left of a reward where the returns are cut off.
+_STEP = 0.1  # Of the finite differences, actions in [-1, 1].
+
+
+def collect(
+  environment: dm_env.Environment,
+  policy: Callable[[np.ndarray], np.ndarray],
+  sigma: float,
+  num_episodes: int,
+  seed: int = 0,
+) -> List[Episode]:
+  """Acts in whole episodes.
+
+  Args:
+    environment: wrapped.
+    policy: observation [S] to action [A].
+    sigma: deviation of Gaussian exploration noise.
+    num_episodes: how many.
+    seed: of the noise.
+
+  Returns:
+    Of each episode: observation [T + 1, S], action [T, A], reward and discount [T].
+  """
+  rng = np.random.default_rng(seed)
+  episodes = []
+  for _ in range(num_episodes):
+    timestep = environment.reset()
+    rows = dict(observation=[timestep.observation], action=[], reward=[], discount=[])
+    while not timestep.last():
+      action = policy(timestep.observation)
+      action = np.clip(action + sigma * rng.normal(size=action.shape), -1.0, 1.0)
+      action = action.astype(np.float32)
+      timestep = environment.step(action)
+      for key in ('observation', 'reward', 'discount'):
+        rows[key].append(getattr(timestep, key))
+      rows['action'].append(action)
+    episodes.append({k: np.array(v, np.float32) for k, v in rows.items()})
+  return episodes
+
+
+def obtained_returns(episode: Episode, discount: float) -> np.ndarray:
+  """The discounted return from each step to the episode's end, [T]."""
+  result, total = [], 0.0
+  for reward, going_on in zip(episode['reward'][::-1], episode['discount'][::-1]):
+    total = reward + discount * going_on * total
+    result.append(total)
+  return np.array(result[::-1])
+
+
+def horizon(discount: float) -> int:
+  """Steps after which 5% of a reward is left; 0 where none is ever lost."""
+  return int(np.log(_LEFT) / np.log(discount)) if discount < 1.0 else 0
+
+
+def critic_samples(
+  networks: networks_lib.DSDPGNetworks,
+  config: config_lib.DSDPGConfig,
+  observation: np.ndarray,
+  action: np.ndarray,
+) -> np.ndarray:
+  """[z ; dz/da] at raw observations [N, S] and actions [N, A]: [N, M, 1 + A]."""
+  point = config.critic == 'point'
+  shape = [len(action), 1 if point else _NUM_SAMPLES, 0 if point else config.noise_dim]
+  noise = tf.random.stateless_normal(shape, [0, 0])
+  normalised = networks.normalizer(tf.constant(observation))
+  samples = sobolev.sobolev_samples(
+    networks.critic, normalised, tf.constant(action), noise, 'action'
+  )
+  return samples.numpy()
+
+
+def compare_returns(
+  networks: networks_lib.DSDPGNetworks,
+  config: config_lib.DSDPGConfig,
+  episodes: Sequence[Episode],
+  every: int = 10,
+) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Predicted samples [N, M], returns obtained [N], and dz/da [N, M, A].
+
+  At every so many steps of the episodes. Cut off by a time limit, the last returns lack
+  what would have followed, and are left out.
+  """
+  predicted, obtained, gradients = [], [], []
+  for episode in episodes:
+    returns = obtained_returns(episode, config.discount)
+    stop = len(returns) - horizon(config.discount) * bool(episode['discount'][-1])
+    chosen = np.arange(0, max(stop, 1), every)
+    samples = critic_samples(
+      networks, config, episode['observation'][chosen], episode['action'][chosen]
+    )
+    predicted.append(samples[..., 0])
+    gradients.append(samples[..., 1:])
+    obtained.append(returns[chosen])
+  return tuple(map(np.concatenate, (predicted, obtained, gradients)))
+
+
+def model_errors(
+  networks: networks_lib.DSDPGNetworks,
+  config: config_lib.DSDPGConfig,
+  episodes: Sequence[Episode],
+) -> Tuple[np.ndarray, np.ndarray]:
+  """The world model's squared errors over variances: reconstructed, and from the prior.
+
+  [S + 1] each: of the state after the steps that the model spans, and of the reward.
+  """
+  span = 1 if config.one_step_model else config.n_step
+  columns = []
+  for episode in episodes:
+    starts = np.arange(0, len(episode['reward']) - span + 1)
+    weights = config.discount ** np.arange(span)
+    rewards = [np.sum(weights * episode['reward'][t : t + span]) for t in starts]
+    observation = episode['observation']
+    columns.append(
+      (
+        observation[starts],
+        episode['action'][starts],
+        rewards,
+        observation[starts + span],
+      )
+    )
+  s, a, r, s_next = (np.concatenate(c).astype(np.float32) for c in zip(*columns))
+  s, s_next = (networks.normalizer(tf.constant(x)) for x in (s, s_next))
+  posterior = networks.world_model.encode(s, tf.constant(a), tf.constant(r), s_next)
+  prior = networks.world_model.prior().sample(len(r), seed=[0, 1])
+  true = np.c_[s_next, r]
+  errors = []
+  for latent in (posterior.sample(seed=[0, 2]), prior):
+    reward, state = networks.world_model.decode(s, tf.constant(a), latent)
+    error = np.mean((np.c_[state, reward] - true) ** 2, axis=0)
+    errors.append(error / np.maximum(np.var(true, axis=0), 1e-8))
+  return tuple(errors)
+
+
+def compare_gradients(
+  networks: networks_lib.DSDPGNetworks,
+  config: config_lib.DSDPGConfig,
+  simulator: simulation.Simulator,
+  policy: Callable[[np.ndarray], np.ndarray],
+  num_states: int,
+  every: int = 40,
+) -> Tuple[np.ndarray, np.ndarray]:
+  """The critic's mean dz/da and that of returns simulated anew, [N, A] each.
+
+  In states along an episode of `policy`, at its own actions drawn in by the width of a
+  central difference, the policy being followed for `horizon` steps afterwards.
+  """
+  environment = simulator.environment
+  timestep = environment.reset()
+  states, observations, actions = [], [], []
+  while len(states) < num_states:
+    for _ in range(every):
+      if timestep.last():
+        timestep = environment.reset()
+      action = policy(timestep.observation)
+      state, observation = simulator.state(), timestep.observation
+      timestep = environment.step(action)
+    states.append(state)
+    observations.append(observation)
+    actions.append(np.clip(action, _STEP - 1.0, 1.0 - _STEP).astype(np.float32))
+  samples = critic_samples(networks, config, np.array(observations), np.array(actions))
+  num_steps = horizon(config.discount)
+
+  def slope(state, action, direction):
+    ends = [
+      simulator.value(state, action + sign * _STEP * direction, policy, config.discount,
+                      num_steps)
+      for sign in (1.0, -1.0)
+    ]  # fmt: skip
+    return (ends[0] - ends[1]) / (2.0 * _STEP)
+
+  directions = np.eye(len(actions[0]))
+  simulated = [
+    [slope(state, action, direction) for direction in directions]
+    for state, action in zip(states, actions)
+  ]
+  return samples[..., 1:].mean(1), np.array(simulated)
+
+
+def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+  """Of rows, [N]."""
+  norm = lambda x: np.linalg.norm(x, axis=-1)
+  return np.sum(a * b, axis=-1) / np.maximum(norm(a) * norm(b), 1e-12)

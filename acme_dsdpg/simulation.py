@@ -1,0 +1,76 @@
+"""The simulator as an oracle: set back to a state, asked what other actions give."""
+
+from typing import Any, Callable, Optional, Sequence, Tuple
+
+import numpy as np
+
+from acme_dsdpg import environments, flatten
+
+State = Tuple[np.ndarray, np.ndarray]
+
+
+class Simulator:
+  """A task of dm_control's suite that can be set back to a physics state.
+
+  Of tasks whose state is all in the physics: no randomness after the reset.
+  """
+
+  def __init__(self, env: str, task: Optional[str], seed: int = 0):
+    """Makes `environment`, which is `environments.make_environment`'s."""
+    self.environment = environments.make_environment(env, task, seed)
+    self._base = self.environment
+    while hasattr(self._base, 'environment'):
+      self._base = self._base.environment
+    self.environment.reset()
+
+  def state(self) -> State:
+    """Positions, velocities, and what warm-starts the solver."""
+    physics = self._base.physics
+    return physics.get_state(), physics.data.qacc_warmstart.copy()
+
+  def outcome(
+    self, state: State, actions: Sequence[np.ndarray], discount: float
+  ) -> np.ndarray:
+    """[R ; s+] after `actions`, [N, A] in [-1, 1], from `state`: float64 [1 + S]."""
+    remaining = iter(actions)
+    return self._run(state, lambda _: next(remaining), len(actions), discount)
+
+  def value(
+    self,
+    state: State,
+    action: np.ndarray,
+    policy: Callable[[np.ndarray], np.ndarray],
+    discount: float,
+    num_steps: int,
+  ) -> float:
+    """The discounted return of `action` in `state`, then `policy`'s, cut off.
+
+    Args:
+      state: from `state()`.
+      action: [A] in [-1, 1].
+      policy: flat observation [S] to action [A].
+      discount: gamma.
+      num_steps: rewards that are summed.
+    """
+    choose = lambda observation: action if observation is None else policy(observation)
+    return self._run(state, choose, num_steps, discount)[0]
+
+  def _run(
+    self,
+    state: State,
+    choose: Callable[[Any], np.ndarray],
+    num_steps: int,
+    discount: float,
+  ) -> np.ndarray:
+    """`choose` is given the observation, None before the first step."""
+    physics = self._base.physics
+    physics.set_state(state[0])
+    physics.forward()
+    physics.data.qacc_warmstart[:] = state[1]
+    self._base._reset_next_step, self._base._step_count = False, 0
+    total, observation = 0.0, None
+    for i in range(num_steps):
+      timestep = self._base.step(np.clip(choose(observation), -1.0, 1.0))
+      total += discount**i * timestep.reward
+      observation = flatten.flatten(timestep.observation)
+    return np.concatenate([[total], observation])

@@ -1,0 +1,116 @@
+"""Diagnostics against returns counted by hand, closed forms and the simulator."""
+
+import types
+
+import numpy as np
+import tensorflow as tf
+
+from acme_dsdpg import config as config_lib
+from acme_dsdpg import diagnosis, simulation
+
+CONFIG = config_lib.DSDPGConfig(discount=0.5, n_step=2, targets='reconstructed')
+
+
+def _policy(observation):
+  return np.tanh(observation[:1]).astype(np.float32)
+
+
+def test_obtained_returns_are_discounted_to_the_end():
+  episode = dict(reward=[1.0, 2.0, 4.0], discount=[1.0, 1.0, 0.0])
+  np.testing.assert_allclose(diagnosis.obtained_returns(episode, 0.5), [3.0, 4.0, 4.0])
+  cut = dict(reward=[1.0, 2.0], discount=[0.0, 1.0])
+  np.testing.assert_allclose(diagnosis.obtained_returns(cut, 0.5), [1.0, 2.0])
+
+
+def test_returns_that_a_time_limit_cuts_short_are_left_out():
+  networks = types.SimpleNamespace(
+    normalizer=lambda x: x, critic=lambda s, a, noise: s[:, 0] + a[:, 0] * noise[:, 0]
+  )
+  config = config_lib.DSDPGConfig(discount=0.5)
+  assert diagnosis.horizon(0.5) == 4
+  time = np.arange(11, dtype=np.float32)[:, np.newaxis]
+  episode = dict(
+    observation=time, action=np.ones([10, 1], np.float32), reward=np.ones(10)
+  )
+  for last, num_steps in ((1.0, 6), (0.0, 10)):
+    episode['discount'] = np.r_[np.ones(9), last]
+    predicted, obtained, gradients = diagnosis.compare_returns(
+      networks, config, [episode], every=1
+    )
+    assert len(obtained) == len(predicted) == num_steps
+    # z = s + a noise, dz/da = noise.
+    np.testing.assert_allclose(
+      predicted - time[:num_steps], gradients[..., 0], rtol=1e-5, atol=1e-5
+    )
+
+
+def test_a_model_that_is_right_has_no_error_and_one_of_the_mean_has_one():
+  rng = np.random.default_rng(0)
+  observation = rng.normal(size=[30, 2]).astype(np.float32)
+  reward = rng.normal(size=29).astype(np.float32)
+  episode = dict(
+    observation=observation, action=np.zeros([29, 1], np.float32), reward=reward
+  )
+  returns, later = reward[:-1] + 0.5 * reward[1:], observation[2:]
+
+  class Latent:
+    def __init__(self, exact):
+      self.exact = exact
+
+    def sample(self, *args, seed):
+      return self.exact
+
+  def decode(s, a, exact):
+    if exact:
+      return tf.constant(returns), tf.constant(later)
+    return tf.fill(28, returns.mean()), tf.repeat(later.mean(0)[np.newaxis], 28, 0)
+
+  networks = types.SimpleNamespace(
+    normalizer=lambda x: x,
+    world_model=types.SimpleNamespace(
+      encode=lambda *args: Latent(True), prior=lambda: Latent(False), decode=decode
+    ),
+  )
+  reconstructed, drawn = diagnosis.model_errors(networks, CONFIG, [episode])
+  np.testing.assert_allclose(reconstructed, np.zeros(3), atol=1e-12)
+  np.testing.assert_allclose(drawn, np.ones(3), rtol=1e-5)
+
+
+def test_a_simulated_value_is_that_of_the_steps_really_taken():
+  simulator = simulation.Simulator('cartpole', 'balance', seed=2)
+  environment = simulator.environment
+  timestep = environment.reset()
+  for _ in range(20):
+    timestep = environment.step(_policy(timestep.observation))
+  state, action = simulator.state(), np.array([0.7], np.float32)
+  rewards, timestep = [], environment.step(action)
+  for _ in range(30):
+    rewards.append(timestep.reward)
+    timestep = environment.step(_policy(timestep.observation))
+  expected = np.sum(0.9 ** np.arange(30) * rewards)
+  for _ in range(2):  # It is set back each time.
+    value = simulator.value(state, action, _policy, 0.9, 30)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+  after = simulator.outcome(state, [action, action], 0.9)
+  assert after.shape == (1 + 5,)
+
+
+def test_gradients_of_simulated_returns_are_those_of_the_simulator():
+
+  networks = types.SimpleNamespace(
+    normalizer=lambda x: x, critic=lambda s, a, noise: 3.0 * a[:, 0] + s[:, 0]
+  )
+  simulator = simulation.Simulator('cartpole', 'balance', seed=2)
+  config = config_lib.DSDPGConfig(discount=0.5)
+  learned, simulated = diagnosis.compare_gradients(
+    networks, config, simulator, _policy, num_states=3, every=10
+  )
+  np.testing.assert_allclose(learned, 3.0, rtol=1e-5)
+  assert simulated.shape == (3, 1)
+  assert np.all(np.isfinite(simulated))
+  assert np.any(simulated != 0.0)
+
+
+def test_cosines():
+  a, b = np.array([[1.0, 0.0], [3.0, 4.0]]), np.array([[0.0, 2.0], [-6.0, -8.0]])
+  np.testing.assert_allclose(diagnosis.cosines(a, b), [0.0, -1.0])
