@@ -151,8 +151,8 @@ class DSDPGBuilder:
     seed: int = 0,
     counter: Optional[counting.Counter] = None,
     logger: Optional[loggers.Logger] = None,
-    log_every: int = 250,
-    max_skipped_updates: int = 10,
+    log_every: int = config_lib.ExperimentConfig.log_every,
+    max_skipped_updates: int = config_lib.ExperimentConfig.max_skipped_updates,
   ) -> learning.DSDPGLearner:
     """The learner on `networks`, with target networks of its own."""
     targets = self.make_networks(environment_spec, seed)

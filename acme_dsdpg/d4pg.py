@@ -19,6 +19,7 @@ import sonnet as snt
 import tensorflow as tf
 
 from acme_dsdpg import builder as builder_lib
+from acme_dsdpg import config as config_lib
 from acme_dsdpg.networks import check_spec
 
 
@@ -144,8 +145,8 @@ class D4PGBuilder(builder_lib.DSDPGBuilder):
     seed: int = 0,
     counter: Optional[counting.Counter] = None,
     logger: Optional[loggers.Logger] = None,
-    log_every: int = 250,
-    max_skipped_updates: int = 10,
+    log_every: int = config_lib.ExperimentConfig.log_every,
+    max_skipped_updates: int = config_lib.ExperimentConfig.max_skipped_updates,
   ) -> D4PGLearner:
     """Acme's learner on `networks`."""
     del environment_spec, seed, max_skipped_updates  # Acme's skips none.

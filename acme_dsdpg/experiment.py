@@ -122,13 +122,14 @@ class _Run:
         tables, checkpointer=checkpointing.replay_checkpointer(workdir, cut, tables)
       )
     self._client = reverb.Client(f'localhost:{self._server.port}')
+    self._learner_logger = logging.make_logger(workdir, 'learner', 'learner_steps')
     learner = builder.make_learner(
       spec,
       networks,
       builder.make_dataset_iterator(self._client),
       config.seed,
       child('learner'),
-      logging.make_logger(workdir, 'learner', 'learner_steps'),
+      self._learner_logger,
       config.log_every,
       config.max_skipped_updates,
     )
@@ -198,7 +199,7 @@ class _Run:
   def close(self):
     """Closes what writes and serves."""
     self.progress.close()
-    for logger in (self._actor_logger, self._evaluator_logger):
+    for logger in (self._actor_logger, self._evaluator_logger, self._learner_logger):
       logger.close()
     self._adder.reset()  # While the server still takes what it holds.
     with quiet.native_stderr():

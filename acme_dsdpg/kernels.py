@@ -43,6 +43,9 @@ class Multiquadric:
 
   h: float = 100.0
 
+  def __post_init__(self):
+    _check_positive('h', self.h)
+
   def __call__(self, x, y):
     return -tf.sqrt(1.0 + self.h**2 * squared_distance(x, y))
 
@@ -70,6 +73,9 @@ class RationalQuadratic:
   """k(x, y) = (1 + |x - y|^2 / (2 alpha))^-alpha (Eq. 38)."""
 
   alpha: float = 1.0
+
+  def __post_init__(self):
+    _check_positive('alpha', self.alpha)
 
   def __call__(self, x, y):
     return (1.0 + squared_distance(x, y) / (2.0 * self.alpha)) ** -self.alpha
@@ -117,6 +123,11 @@ class Sum:
 
   def __call__(self, x, y):
     return tf.add_n([weight * kernel(x, y) for weight, kernel in self.terms])
+
+
+def _check_positive(name: str, value: float):
+  if not value > 0:
+    raise ValueError(f'{name}={value!r} is not valid: it must be greater than 0.')
 
 
 def block_scales(sizes: Sequence[int], scales: Sequence[float]) -> Tuple[float, ...]:

@@ -44,11 +44,12 @@ class Node:
 
 def _die(kind, value, trace):
   """Ends the process: a regular exit may wait forever for calls to dead processes."""
-  if not issubclass(kind, _EXPLAINED):
+  # The launcher quotes the last line, or the traceback where there is one.
+  if issubclass(kind, _EXPLAINED):
+    print(' '.join(str(value).split()), file=sys.stderr)
+  else:
     traceback.print_exception(kind, value, trace)
-  # The launcher quotes the last line, and the traceback below it.
-  message = ' '.join(traceback.format_exception_only(kind, value)[-1].split())
-  print(message[:500], file=sys.stderr, flush=True)
+  sys.stderr.flush()
   os._exit(1)
 
 

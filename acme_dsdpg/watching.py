@@ -27,7 +27,7 @@ def log_directory(workdir: str) -> str:
 
 
 def cause(name: str, returncode: int, workdir: str) -> str:
-  """Why a process ended: a sentence, and below it the traceback where there is one."""
+  """Why a process ended: a sentence, or the traceback where there is one."""
   path = os.path.join(log_directory(workdir), name)
   if returncode < 0:
     return f'{name} was killed by {signal.Signals(-returncode).name} (log: {path})'
@@ -35,8 +35,8 @@ def cause(name: str, returncode: int, workdir: str) -> str:
     text = file.read().strip()
   *_, last = text.splitlines() or ['no output']
   trace = re.search(r'^Traceback \(most recent call last\)', text, re.MULTILINE)
-  below = f'\n{text[trace.start() :]}' if trace else ''
-  return f'{name} ended with exit status {returncode}: {last} (log: {path}){below}'
+  why = f'\n{text[trace.start() :]}' if trace else f' {last}'
+  return f'{name} ended with exit status {returncode} (log: {path}):{why}'
 
 
 class Progress:

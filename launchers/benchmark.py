@@ -13,11 +13,12 @@ import sys
 import tempfile
 import time
 
-from acme_dsdpg import quiet
+from acme_dsdpg import isolation, quiet
 
 quiet.silence()
+_OPEN = isolation.confine() if __name__ == '__main__' else None
 
-from absl import app, flags
+from absl import flags
 import acme
 from acme import specs
 from acme.agents.tf.d4pg import agent as d4pg_agent
@@ -29,9 +30,9 @@ import psutil
 import reverb
 import tensorflow as tf
 
+from acme_dsdpg import adding, command_line, environments, guarding
 from acme_dsdpg import builder as builder_lib
 from acme_dsdpg import config as config_lib
-from acme_dsdpg import environments
 from acme_dsdpg import networks as networks_lib
 from acme_dsdpg.losses import sobolev
 
@@ -75,7 +76,8 @@ def bench_acting(repeats):
   policy = ours.make_networks(spec).make_acting_policy()
   behavior_policy = ours.make_behavior_policy(spec, policy)
   servers = [reverb.Server(ours.make_replay_tables(spec, limit_rate=False))]
-  ours_adder = ours.make_adder(reverb.Client(f'localhost:{servers[0].port}'))
+  client = reverb.Client(f'localhost:{servers[0].port}')
+  ours_adder = adding.ReplaceableAdder(lambda: ours.make_adder(client))
 
   stock = d4pg_agent.D4PGBuilder(d4pg_agent.D4PGConfig(samples_per_insert=None))
   nets = d4pg_networks.make_default_networks(spec.actions)
@@ -87,10 +89,19 @@ def bench_acting(repeats):
   servers.append(reverb.Server(stock.make_replay_tables(spec)))
   stock_adder = stock.make_adder(reverb.Client(f'localhost:{servers[1].port}'))
 
+  guarded = guarding.GuardedEnvironment(lambda number: environment, timeout=60.0)
+
+  def our_loop(adder=None):
+    """As in a run: guarded, but without the learner's updates."""
+    actor = ours.make_actor(behavior_policy, policy, adder)
+    return guarding.GuardedLoop(
+      guarded, actor, 5, print, adder=adder, should_update=False
+    ).run_episode
+
   functions = {
     'simulator, random actions': run_bare,
-    'ours': loop(ours.make_actor(behavior_policy, policy)),
-    'ours, writing': loop(ours.make_actor(behavior_policy, policy, ours_adder)),
+    'ours': our_loop(),
+    'ours, writing': our_loop(ours_adder),
     "Acme's D4PG": loop(stock.make_actor(stock_policy)),
     "Acme's D4PG, writing": loop(stock.make_actor(stock_policy, stock_adder)),
   }
@@ -141,8 +152,16 @@ def bench_target(repeats):
   return seconds
 
 
+def _has_rows(path):
+  try:
+    with open(path, encoding='utf-8') as file:
+      return len(file.readlines()) > 1
+  except FileNotFoundError:
+    return False
+
+
 def bench_run():
-  """20,000 steps of walker: peak memory, and seconds to the first step."""
+  """20,000 steps of walker: peak memory, and seconds to the first evaluation's end."""
   with tempfile.TemporaryDirectory() as workdir:
     command = [
       sys.executable,
@@ -160,13 +179,13 @@ def bench_run():
         peak = max(peak, process.memory_info().rss)
       except psutil.NoSuchProcess:
         break
-      # The first evaluation's line comes a block of episodes after the first step.
-      if first is None and os.path.exists(f'{workdir}/run/logs/evaluator.csv'):
+      # The first row comes a block of episodes after the first step.
+      if first is None and _has_rows(f'{workdir}/run/logs/evaluator.csv'):
         first = time.time() - start
       time.sleep(0.2)
     result = {
       'seconds': time.time() - start,
-      'seconds to first step': first,
+      'seconds to the first evaluation': first,
       'peak GiB': peak / 2**30,
       'exit status': run.wait(),
     }
@@ -178,7 +197,8 @@ def bench_run():
 
 def main():
   """Measures the chosen parts."""
-  app.parse_flags_with_usage(sys.argv)
+  if _OPEN:
+    print(_OPEN, file=sys.stderr, flush=True)
   result = {
     'machine': f'{platform.machine()}, {os.cpu_count()} cores',
     'tensorflow': tf.__version__,
@@ -195,4 +215,4 @@ def main():
 
 
 if __name__ == '__main__':
-  main()
+  command_line.run(main)

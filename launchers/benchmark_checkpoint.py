@@ -12,17 +12,18 @@ import sys
 import tempfile
 import time
 
-from acme_dsdpg import quiet
+from acme_dsdpg import isolation, quiet
 
 quiet.silence()
+_OPEN = isolation.confine() if __name__ == '__main__' else None
 
-from absl import app, flags
+from absl import flags
 from acme import specs
 import numpy as np
 import reverb
 import tqdm
 
-from acme_dsdpg import checkpointing, d4pg, environments
+from acme_dsdpg import checkpointing, command_line, d4pg, environments
 from acme_dsdpg import config as config_lib
 
 _TRANSITIONS = flags.DEFINE_integer('transitions', 1_000_000, 'How many.', 1)
@@ -112,7 +113,8 @@ def measure(workdir, num_transitions):
 
 def main():
   """Measures and prints."""
-  app.parse_flags_with_usage(sys.argv)
+  if _OPEN:
+    print(_OPEN, file=sys.stderr, flush=True)
   result = {'machine': f'{platform.machine()}, {os.cpu_count()} cores'}
   with tempfile.TemporaryDirectory() as workdir:
     result.update(measure(workdir, _TRANSITIONS.value))
@@ -125,4 +127,4 @@ def main():
 
 
 if __name__ == '__main__':
-  main()
+  command_line.run(main)

@@ -18,7 +18,7 @@ from acme_dsdpg import quiet
 
 quiet.silence()
 
-from absl import app, flags
+from absl import flags
 from acme import specs, types
 from acme.agents.tf import d4pg, ddpg
 from acme.agents.tf.d4pg import networks as d4pg_networks
@@ -29,7 +29,7 @@ import reverb
 import sonnet as snt
 import tensorflow as tf
 
-from acme_dsdpg import adding, learning, plain
+from acme_dsdpg import adding, command_line, learning, plain
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import networks as networks_lib
 from acme_dsdpg.losses import sobolev
@@ -58,7 +58,7 @@ def _samples(number):
 # Label: environment, config. One thing at a time changes from the paper's size.
 GROWTH = {
   **{f'M {m}': ('walker', {**PAPER, **_samples(m)}) for m in (10, 25, 50, 100)},
-  'batch 64': ('walker', {**PAPER, 'batch_size': 64}),
+  **{f'batch {b}': ('walker', {**PAPER, 'batch_size': b}) for b in (64, 128, 512)},
   **{env: (env, PAPER) for env in ('cartpole', 'humanoid', 'dog')},
   'state and action': ('walker', {**PAPER, 'agent': 'dsdpg_state_action'}),
 }
@@ -414,6 +414,7 @@ def differences(env, config):
       target = learner._bellman_target(batch, seeds)
       return {
         'target': [target],
+        'world model': learner._world_model_gradients(batch, seeds.model),
         'critic': learner._critic_gradients(batch, target, seeds.critic),
         'policy': learner._policy_gradients(batch, seeds.policy),
       }
@@ -435,10 +436,15 @@ def equal():
   """Prints and returns the differences at every size measured."""
   print('\nLargest relative difference of losses and gradients from plain, float64')
   result = {}
-  for label, (env, overrides) in {**GROWTH, 'default': ('walker', {})}.items():
+  sizes = {**GROWTH, 'default': ('walker', {})}
+  both = {f'{k}, action': v for k, v in sizes.items() if k != 'state and action'}
+  for label, (env, overrides) in list(both.items()):
+    with_state = {**overrides, 'agent': 'dsdpg_state_action'}
+    both[label.replace('action', 'state and action')] = env, with_state
+  for label, (env, overrides) in both.items():
     result[label] = differences(env, config_lib.make_config(overrides).dsdpg)
     figures = '  '.join(f'{name} {value:.0e}' for name, value in result[label].items())
-    print(f'  {label:18} {figures}', flush=True)
+    print(f'  {label:28} {figures}', flush=True)
     if not all(value < 1e-8 for value in result[label].values()):
       sys.exit(f'{label}: ours is not what the plain form computes.')
   return result
@@ -446,7 +452,6 @@ def equal():
 
 def main():
   """Measures the chosen parts."""
-  app.parse_flags_with_usage(sys.argv)
   tf.config.threading.set_intra_op_parallelism_threads(_NUM_THREADS.value)
   tf.config.threading.set_inter_op_parallelism_threads(_NUM_THREADS.value)
   result = {
@@ -486,4 +491,4 @@ def _config(overrides):
 
 
 if __name__ == '__main__':
-  main()
+  command_line.run(main)

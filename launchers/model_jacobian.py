@@ -7,20 +7,19 @@ the action is moved, and the later actions of an N-step transition are replayed.
 """
 
 import csv
-import os
 import sys
 
 from acme_dsdpg import quiet
 
 quiet.silence()
 
-from absl import app, flags
+from absl import flags
 import numpy as np
 import tensorflow as tf
 
-from acme_dsdpg import config as config_lib
+import acme_dsdpg
+from acme_dsdpg import command_line, run_directory, simulation
 from acme_dsdpg import networks as networks_lib
-from acme_dsdpg import simulation
 from acme_dsdpg.losses import cvae
 
 _N_STEPS = flags.DEFINE_list('n_steps', ['1', '3', '5'], 'Horizons of the model.')
@@ -41,7 +40,7 @@ def collect(simulator, policy, sigma, number, seed=0):
   timestep = environment.reset()
   for _ in range(number):
     states.append(simulator.state())
-    mean = policy(tf.constant(timestep.observation[np.newaxis])).numpy()[0]
+    mean = policy(timestep.observation)
     noise = sigma * rng.normal(size=mean.shape)
     action = np.clip(mean + noise, -1, 1).astype(np.float32)
     observation = timestep.observation
@@ -162,16 +161,12 @@ def agreement(learned, truth, name):
   }
 
 
-def main():
+def main(workdir):
   """Compares and prints a row for each horizon and number of updates."""
-  arguments = app.parse_flags_with_usage(sys.argv)[1:]
-  if len(arguments) != 1 or not os.path.exists(os.path.join(arguments[0], 'policy')):
-    sys.exit('Give one run directory that holds a policy.')
-  with open(os.path.join(arguments[0], 'config.json'), encoding='utf-8') as file:
-    run = config_lib.ExperimentConfig.from_json(file.read())
+  run = run_directory.load(workdir)
+  policy = acme_dsdpg.load_policy(workdir)
   tf.config.threading.set_intra_op_parallelism_threads(1)
   simulator = simulation.Simulator(run.env, run.task)
-  policy = tf.saved_model.load(os.path.join(arguments[0], 'policy'))
   data, states = collect(simulator, policy, run.dsdpg.sigma, _NUM_TRANSITIONS.value)
   print(f'{run.env}: mean return {1000 * np.mean(data[2]):.0f} with exploration noise')
   rows = []
@@ -187,4 +182,4 @@ def main():
 
 
 if __name__ == '__main__':
-  main()
+  command_line.run(main, 'one run directory')

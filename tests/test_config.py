@@ -3,11 +3,15 @@
 import dataclasses
 import json
 import math
+import pathlib
 
 import pytest
 
+from acme_dsdpg import command_line, environments
 from acme_dsdpg import config as config_lib
 from acme_dsdpg.config import ConfigError, DSDPGConfig, ExperimentConfig, make_config
+
+CONFIGS = pathlib.Path(__file__).resolve().parents[1] / 'configs'
 
 # Fields of a config, a bad value, and what the message calls valid.
 INVALID = [
@@ -283,6 +287,27 @@ def test_boundaries_are_valid(values):
 def test_an_int_is_accepted_for_a_float_and_becomes_one():
   sigma = DSDPGConfig(sigma=1).sigma
   assert (sigma, type(sigma)) == (1.0, float)
+
+
+@pytest.mark.parametrize(
+  'env', sorted(p.stem for p in CONFIGS.glob('*.py') if p.stem != '__init__')
+)
+def test_every_file_of_configs_resolves(env):
+  overrides = command_line.env_overrides(env)
+  config = config_lib.make_config({'env': env}, overrides)
+  for name, value in overrides.items():
+    assert getattr(config, name, getattr(config.dsdpg, name, None)) == value
+  environments.resolve_task(env)
+
+
+def test_there_is_a_config_for_each_of_the_domains():
+  domains = (
+    'walker cheetah cartpole reacher pendulum ball_in_cup finger hopper acrobot fish '
+    'humanoid'
+  )
+  assert {f'{domain}.py' for domain in domains.split()} <= {
+    p.name for p in CONFIGS.iterdir()
+  }
 
 
 def test_configs_are_frozen():

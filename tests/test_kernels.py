@@ -142,6 +142,15 @@ def test_a_sum_refuses_no_terms_and_negative_weights():
     kernels.Sum(((1.0, kernels.RBF((1.0,))), (-1.0, kernels.Linear())))
 
 
+@pytest.mark.parametrize(
+  'make', [kernels.Multiquadric, kernels.RationalQuadratic, lambda x: kernels.RBF((x,))]
+)
+@pytest.mark.parametrize('value', [0.0, -1.0, float('nan')])
+def test_a_kernel_without_a_scale_is_refused(make, value):
+  with pytest.raises(ValueError, match='is not valid: .*greater than 0'):
+    make(value)
+
+
 def test_block_scales_repeats_each_factor_over_its_block():
   assert kernels.block_scales([1, 3, 2], [1.0, 0.0, 0.5]) == (1, 0, 0, 0, 0.5, 0.5)
 

@@ -4,14 +4,13 @@ import itertools
 import types as python_types
 
 from acme import specs, types
-from acme.tf import savers
 import numpy as np
 import pytest
 import reverb
 import tensorflow as tf
 from tensorflow_probability.python.internal import samplers
 
-from acme_dsdpg import adding, learning
+from acme_dsdpg import adding, checkpointing, learning
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import networks as networks_lib
 from tests.oracles import kernels as oracle_kernels
@@ -263,6 +262,14 @@ def test_same_seed_same_first_hundred_updates_bit_for_bit(hundred):
   assert all(np.isfinite(value) for value in hundred.rows[-1].values())
 
 
+def test_same_seed_same_updates_under_xla():
+  first, second = (
+    _make('dsdpg_anchored', jit_compile=True, hidden_sizes=(8, 8)) for _ in range(2)
+  )
+  for a, b in zip(_run(first, 20), _run(second, 20)):
+    assert _same(a, b)
+
+
 def test_another_seed_draws_other_noise():
   first, second = (_run(_make('ddpg_mmd', seed), 1) for seed in (0, 1))
   assert _same(first[0], second[0])
@@ -285,21 +292,23 @@ def test_world_model_learns_to_reconstruct(hundred):
 
 
 def test_a_restored_learner_goes_on_identically(hundred, tmp_path):
+  config = config_lib.make_config({'agent': 'dsdpg_anchored', **SMALL})
+
   def checkpointer(run):
-    return savers.Checkpointer(
-      objects_to_save=run.learner.state,
-      directory=str(tmp_path),
-      subdirectory='learner',
-      time_delta_minutes=0.0,
-      add_uid=False,
-    )
+    return checkpointing.Checkpointer(str(tmp_path), config, run.learner.state)
 
   saved = hundred
-  checkpointer(saved).save(force=True)
+  table = reverb.Table.queue('queue', 1)
+  server = reverb.Server(
+    [table], checkpointer=checkpointing.replay_checkpointer(str(tmp_path), None, [table])
+  )
+  client = reverb.Client(f'localhost:{server.port}')
+  assert checkpointer(saved).save({'actor_steps': 7}, client)
+  server.stop()
   expected = _run(saved, 4)
   restored = _make('dsdpg_anchored', networks_seed=5)
   assert not _same(_snapshot(restored), expected[0], ['policy'])
-  checkpointer(restored)
+  checkpointer(restored).restore(checkpointing.newest(str(tmp_path)))
   for first, second in zip(_run(restored, 4), expected):
     assert _same(first, second)
 

@@ -97,6 +97,11 @@ def test_losses_and_gradients_equal_the_plain_form(
       np.testing.assert_allclose(y, x, rtol=0, atol=1e-8 * scale, err_msg=name)
 
 
+def test_a_gpu_is_given_the_whole_batch(monkeypatch):
+  monkeypatch.setattr(chunks.tf.config, 'list_physical_devices', lambda kind: [kind])
+  assert chunks.chunk_size(256, 50) == 256
+
+
 def test_chunks_are_the_largest_divisor_within_the_rows():
   assert chunks.MAX_ROWS == 800
   assert chunks.chunk_size(256, 50) == 16

@@ -18,10 +18,11 @@ from acme_dsdpg.toy import arms as arms_lib
 from acme_dsdpg.toy import experiment, inferred, problem
 from acme_dsdpg.toy.arms import INPUT_NOISE, Arm
 
-# The same colour for the same method everywhere; gradient information is the full line.
+# The same colour for the same method everywhere; of a method, gradient information is
+# the full line. Noise on the input has a shade of its own.
 _COLOURS = {'cgmmn': '#d55e00', 'regression': '#0072b2', 'cvae': '#009e73'}
 _LABELS = {'cgmmn': 'cGMMN', 'regression': 'regression', 'cvae': 'cVAE'}
-_NOISE_COLOURS = ('#e5b8d3', '#cc79a7', '#8a3a68')
+_NOISE_COLOURS = ('#e69ac2', '#b8478a', '#5e1f47')
 _TRUE = dict(color='0.6', label='true modes')
 # Mean |f''| over [0, 5] of 2 sin x, and of the modes on average.
 _TRUE_SECOND_DERIVATIVE = 2.0 * (3.0 + np.cos(5.0)) / 5.0

@@ -45,6 +45,13 @@ def test_one_that_always_fails_ends_the_run_with_the_cause(tmp_path):
   assert checkpointing.newest(str(tmp_path / 'w')).counts['actor_steps'] == 150
 
 
+def test_one_that_returns_episodes_of_no_steps_ends_the_run(tmp_path):
+  status, out, err = runs.run(tmp_path / 'w', 'empty', max_environment_faults=2)
+  assert status == 1
+  assert out.count('episode dropped') == 2
+  assert 'an episode of no steps' in err
+
+
 def test_episodes_shorter_than_n_steps_are_learned_from(tmp_path):
   status, _, err = runs.run(tmp_path / 'w', 'short', num_steps=200, eval_every=1000)
   assert status == 0, err

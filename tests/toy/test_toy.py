@@ -62,6 +62,29 @@ def test_joint_mmd_equals_the_oracles_mean_over_x():
   np.testing.assert_allclose(actual, expected, rtol=1e-10)
 
 
+def test_joint_mmd_equals_that_to_a_large_sample_of_the_truth():
+  rng = np.random.default_rng(1)
+  samples = rng.normal(size=(len(X), 60, 2))
+  amplitudes = rng.integers(0, 5, size=[len(X), 20_000, 1])
+  drawn = amplitudes * np.concatenate([np.sin(X), np.cos(X)], axis=1)[:, np.newaxis]
+
+  def mean_kernel(x, y):
+    squared = np.sum((x[:, :, np.newaxis] - y[:, np.newaxis]) ** 2, axis=-1)
+    return np.mean(1.0 / (1.0 + squared / 2.0), axis=(1, 2))
+
+  # Of so many draws, k(Y, Y') is the mean over disjoint pairs.
+  pairs = np.sum((drawn[:, ::2] - drawn[:, 1::2]) ** 2, axis=-1)
+  expected = np.mean(
+    np.sqrt(
+      mean_kernel(samples, samples)
+      + np.mean(1.0 / (1.0 + pairs / 2.0), axis=1)
+      - 2.0 * mean_kernel(samples, drawn)
+    )
+  )
+  actual = metrics.joint_mmd(tf.constant(samples), tf.constant(X))
+  np.testing.assert_allclose(actual, expected, rtol=0.01)
+
+
 def test_joint_mmd_is_zero_at_the_truth_and_small_for_many_samples_of_it():
   true = problem.modes(tf.constant(X))
   exact = tf.stack([true.y, true.dy_dx[..., 0]], axis=-1)
