@@ -22,6 +22,7 @@ from typing import Any, Dict, List, Mapping, Optional
 import zlib
 
 from acme_dsdpg import config as config_lib
+from acme_dsdpg import notices
 
 MAX_TO_KEEP = 3
 _FORMAT = 2
@@ -52,12 +53,14 @@ def newest(workdir: str) -> Optional[Cut]:
   """The newest whole cut of a run, or None where there is none; says which are damaged.
 
   Raises:
-    ConfigError: there are cuts, and all of them are damaged.
+    ConfigError: there are cuts, and all of them are damaged, or another version's.
   """
   cuts = _cuts(_directory(workdir))
   for path in reversed(cuts):
     try:
       return _read(path)
+    except config_lib.ConfigError:
+      raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
       message = f'checkpoint {path} is damaged and left aside: {e}'
       print(f'WARNING: {message}', file=sys.stderr, flush=True)
@@ -184,13 +187,10 @@ class Checkpointer:
         os.fsync(file.fileno())
       os.rename(unfinished, os.path.join(self._directory, f'{number:06d}'))
     except Exception as e:  # Of the disk, TensorFlow's or Reverb's.
-      first_line = (str(e).splitlines() or [type(e).__name__])[0]
-      # On stdout: of stderr, native code's noise is dropped meanwhile.
-      print(
-        f'WARNING: no checkpoint was saved, training goes on: {first_line}', flush=True
-      )
       shutil.rmtree(unfinished, ignore_errors=True)
       _empty(os.path.join(self._directory, _LIVE))
+      first_line = (str(e).splitlines() or [type(e).__name__])[0]
+      notices.warn(f'no checkpoint was saved, training goes on: {first_line}')
       return False
     for path in _cuts(self._directory)[:-MAX_TO_KEEP]:
       shutil.rmtree(path, ignore_errors=True)
@@ -283,7 +283,10 @@ def _read(path: str) -> Cut:
   with open(os.path.join(path, 'manifest.json'), encoding='utf-8') as file:
     manifest = json.load(file)
   if manifest['format'] != _FORMAT:
-    raise ValueError(f'its format is {manifest["format"]!r}, not {_FORMAT}')
+    raise config_lib.ConfigError(
+      f'{path!r} is the checkpoint of another version (format {manifest["format"]!r}, '
+      f'not {_FORMAT}): --fresh begins anew.'
+    )
   if manifest.pop('checksum') != _checksum(manifest):
     raise ValueError('manifest.json differs from what was written')
   if set(manifest['files']) != set(_files(path)) - {'manifest.json'}:

@@ -38,6 +38,8 @@ def run(main: Callable[..., None], arguments: str = ''):
   except config_lib.ConfigError as e:
     print(e, file=sys.stderr, flush=True)
     sys.exit(2)
+  except KeyboardInterrupt:
+    sys.exit(130)
 
 
 def _parse_flags(argv: Sequence[str]) -> Sequence[str]:

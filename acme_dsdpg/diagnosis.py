@@ -158,10 +158,16 @@ def compare_gradients(
 
   In states along an episode of `policy`, at its own actions drawn in by the width of a
   central difference, the policy being followed for `horizon` steps afterwards.
+
+  Raises:
+    ConfigError: the discount is 1, or the simulator cannot be set back to these states.
   """
+  num_steps = horizon(config.discount)
+  if not num_steps:
+    raise config_lib.ConfigError('Returns that are not discounted have no end.')
   environment = simulator.environment
   timestep = environment.reset()
-  states, observations, actions = [], [], []
+  states, observations, actions, followed = [], [], [], []
   while len(states) < num_states:
     for _ in range(every):
       if timestep.last():
@@ -170,10 +176,15 @@ def compare_gradients(
       state, observation = simulator.state(), timestep.observation
       timestep = environment.step(action)
     states.append(state)
+    followed.append((action, timestep.observation))
     observations.append(observation)
     actions.append(np.clip(action, _STEP - 1.0, 1.0 - _STEP).astype(np.float32))
   samples = critic_samples(networks, config, np.array(observations), np.array(actions))
-  num_steps = horizon(config.discount)
+  for state, (action, observation) in zip(states, followed):
+    if not np.allclose(
+      simulator.outcome(state, [action], 1.0)[1:], observation, atol=1e-3
+    ):
+      raise config_lib.ConfigError('The simulator does not replay this task.')
 
   def slope(state, action, direction):
     ends = [

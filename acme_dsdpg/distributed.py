@@ -34,7 +34,7 @@ import launchpad as lp
 from launchpad.launch.run_locally import launch_local_output_to_files as output_to_files
 from launchpad.nodes.python import local_multi_processing
 
-from acme_dsdpg import checkpointing, environments, logging, nodes, watching
+from acme_dsdpg import checkpointing, environments, guarding, logging, nodes, watching
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import processes as processes_lib
 
@@ -62,7 +62,11 @@ def make_program(
     environment_factory: seed to wrapped environment; picklable.
     cut: the checkpoint to go on from.
   """
-  spec = specs.make_environment_spec(environment_factory(config.seed))
+  spec = specs.make_environment_spec(
+    guarding.GuardedEnvironment(
+      lambda _: environment_factory(config.seed), config.environment_timeout
+    )
+  )
   run = nodes.Run(config, workdir, environment_factory, spec, cut)
   # With all threads for each of them, the acting processes would only get in the way.
   acting = dataclasses.replace(config, num_threads=config.num_threads or 1)
@@ -122,6 +126,7 @@ def launch(
 
   Raises:
     ConfigError: the newest checkpoint is another run's.
+    RunFailedError: making an environment took too long.
   """
   workdir = os.path.abspath(workdir)
   cut = checkpointing.newest(workdir)
@@ -129,9 +134,10 @@ def launch(
     checkpointing.check_config(cut, config)
   checkpointing.clean(workdir, cut)
   logging.truncate(workdir, None if cut is None else cut.counts)
+  shutil.rmtree(watching.log_directory(workdir), ignore_errors=True)  # Of another start.
   progress = watching.Progress(config, workdir)
+  program = make_program(config, workdir, environment_factory, cut)
   with _interrupts() as interrupts, _temporary_directory(workdir):
-    program = make_program(config, workdir, environment_factory, cut)
     processes = _start(program, workdir, interrupts)
     try:
       (replay,) = program.groups['replay']
@@ -143,9 +149,10 @@ def launch(
         progress.line('interrupted: saving; the same command goes on from here')
     finally:
       _stop(processes, interrupts, workdir)
-  # Interrupted before the learner had anything to save, it died of SIGTERM.
+  # Interrupted before the learner had anything to save, it died of the signal.
   status = processes['learner/0'].returncode
-  if not failure and status not in (0, -signal.SIGTERM):
+  in_order = (0, *(-signum for signum in _SIGNALS))
+  if not failure and len(interrupts) < 2 and status not in in_order:
     failure = watching.cause('learner/0', status, workdir)
   progress.show()
   progress.close()
@@ -268,7 +275,6 @@ def _stop(processes: Processes, interrupts: List[int], workdir: str):
   # The learner cannot save without the counter and replay.
   alive = all(processes[name].poll() is None for name in ('counter/0', 'replay/0'))
   grace = _GRACE if alive else 0.0
-  num_interrupts = max(len(interrupts), 1)
   for group in ('actor/', 'learner/', ''):
     members = [p for name, p in processes.items() if name.startswith(group)]
     for process in members:
@@ -276,7 +282,7 @@ def _stop(processes: Processes, interrupts: List[int], workdir: str):
     deadline = time.time() + grace
     while any(p.poll() is None for p in members):
       late = time.time() > deadline and not checkpointing.is_saving(workdir)
-      if late or len(interrupts) > num_interrupts:
+      if late or len(interrupts) > 1:
         break
       time.sleep(0.1)
     for process in members:

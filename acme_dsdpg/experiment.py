@@ -22,6 +22,7 @@ from acme_dsdpg import (
   interrupts,
   learning,
   logging,
+  notices,
   quiet,
 )
 from acme_dsdpg import config as config_lib
@@ -307,7 +308,7 @@ def save_policy(
     os.rename(temporary, path)
   except (OSError, tf.errors.OpError) as e:
     shutil.rmtree(temporary, ignore_errors=True)
-    print(f'WARNING: the policy was not saved: {str(e).splitlines()[0]}', flush=True)
+    notices.warn(f'the policy was not saved: {str(e).splitlines()[0]}')
 
 
 def start_counts(counter: counting.Counter):

@@ -46,13 +46,19 @@ class GuardedEnvironment(dm_env.Environment):
 
     Args:
       factory: number of the environment, from 0, to the environment.
-      timeout: seconds that a step, or a reset, may take.
+      timeout: seconds that a step, a reset, or making the environment may take.
+
+    Raises:
+      RunFailedError: making it took longer.
     """
     self._factory = factory
     self._timeout = timeout
     self._number = -1
     self._worker = None
-    self.renew()
+    try:
+      self.renew()
+    except TimeLimitError as e:
+      raise RunFailedError(f'Making the environment {e}.') from None
 
   def renew(self):
     """Makes the environment anew; a thread that hangs in the old one is left to it.
@@ -114,14 +120,15 @@ class _Worker:
   """A thread that calls, so that its caller can stop waiting."""
 
   def __init__(self):
-    self._calls, self._results = queue.SimpleQueue(), queue.SimpleQueue()
+    self._calls = queue.SimpleQueue()
     threading.Thread(target=self._work, daemon=True).start()
 
   def call(self, function: Callable[..., Any], args: Any, timeout: float) -> Any:
     """Raises what the function raises, or TimeLimitError."""
-    self._calls.put((function, args))
+    results = queue.SimpleQueue()  # Of this call: a late answer is nobody else's.
+    self._calls.put((function, args, results))
     try:
-      result, error = self._results.get(timeout=timeout)
+      result, error = results.get(timeout=timeout)
     except queue.Empty:
       raise TimeLimitError(f'took longer than {timeout:g} s') from None
     if error is not None:
@@ -130,17 +137,17 @@ class _Worker:
 
   def end(self):
     """Ends the thread after what it is doing."""
-    self._calls.put((None, ()))
+    self._calls.put((None, (), None))
 
   def _work(self):
     while True:
-      function, args = self._calls.get()
+      function, args, results = self._calls.get()
       if function is None:
         return
       try:
-        self._results.put((function(*args), None))
+        results.put((function(*args), None))
       except BaseException as e:
-        self._results.put((None, e))
+        results.put((None, e))
 
 
 class GuardedLoop:

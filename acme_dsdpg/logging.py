@@ -11,6 +11,8 @@ from acme.utils.loggers import tf_summary
 import tensorflow as tf
 import tqdm
 
+from acme_dsdpg import notices
+
 
 def make_logger(
   workdir: str, label: str, steps_key: Optional[str] = 'actor_steps'
@@ -87,7 +89,7 @@ class _Tolerant(loggers.Logger):
       call()
     except (OSError, tf.errors.OpError) as e:
       if not self._failed:
-        print(f'WARNING: {self._path}: {e}', file=sys.stderr, flush=True)
+        notices.warn(f'{self._path}: {e}')
       self._failed = True
 
 
@@ -129,7 +131,7 @@ class Progress:
     if self._bar is not None:
       self._bar.write(text, file=sys.stdout)
     else:
-      print(text, flush=True)
+      notices.say(text)
 
   def close(self):
     """Leaves the bar as it is."""

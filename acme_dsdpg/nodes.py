@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import os
 import signal
+import sys
 import threading
 import time
 from typing import Any, Callable, Iterator, List, Mapping, Optional, Sequence
@@ -30,6 +31,8 @@ from acme_dsdpg import (
   guarding,
   learning,
   logging,
+  notices,
+  processes,
 )
 from acme_dsdpg import builder as builder_lib
 from acme_dsdpg import config as config_lib
@@ -61,8 +64,7 @@ class Run:
 
   def guarded_loop(self, *args: Any, **kwargs: Any) -> guarding.GuardedLoop:
     """On an environment and an actor; the launcher shows what its faults were."""
-    report = lambda line: print(f'WARNING: {line}', flush=True)
-    faults = (self.config.max_environment_faults, report)
+    faults = (self.config.max_environment_faults, notices.warn)
     return guarding.GuardedLoop(*args, *faults, **kwargs)
 
 
@@ -109,7 +111,7 @@ def run_actor(
 
 
 class _Finishable:
-  """A node whose `run` works until another one calls `finish`, which waits for it."""
+  """A node that works until another one calls `finish`, which waits for it."""
 
   def __init__(self):
     self._finishing = threading.Event()
@@ -119,6 +121,19 @@ class _Finishable:
     """Asks `run` to come to its end and returns once it has."""
     self._finishing.set()
     self._finished.wait()
+
+  def run(self):
+    """Works; a failure ends the process at once.
+
+    Courier's server would wait for the call of `finish` before it lets an exception out.
+    """
+    try:
+      self._work()
+    except BaseException:
+      processes.die(*sys.exc_info())
+
+  def _work(self):
+    raise NotImplementedError
 
 
 class LearnerNode(_Finishable):
@@ -163,7 +178,7 @@ class LearnerNode(_Finishable):
     """
     return self._learner.get_variables(names)
 
-  def run(self):
+  def _work(self):
     """Learns, then waits for SIGTERM to save."""
     try:
       with contextlib.suppress(StopIteration):
@@ -252,7 +267,7 @@ class EvaluatorNode(_Finishable):
   def wait_until_ready(self):
     """Answered once the first weights are here: actors wait for it to act."""
 
-  def run(self):
+  def _work(self):
     """Evaluates when due, then waits for the end of the program."""
     last = logging.last_row(self._run_directory, 'evaluator')
     if not last:

@@ -38,11 +38,11 @@ class Node:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # At once, even inside a blocking call, where Launchpad's handler is not run.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    sys.excepthook = _die
+    sys.excepthook = die
     return self.function(*args, **kwargs)
 
 
-def _die(kind, value, trace):
+def die(kind, value, trace):
   """Ends the process: a regular exit may wait forever for calls to dead processes."""
   # The launcher quotes the last line, or the traceback where there is one.
   if issubclass(kind, _EXPLAINED):

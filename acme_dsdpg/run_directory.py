@@ -18,6 +18,7 @@ from typing import Dict
 from acme_dsdpg import config as config_lib
 
 _CONFIG = 'config.json'
+_TEMPORARY = f'{_CONFIG}.tmp'
 _held: Dict[str, int] = {}  # Directory to descriptor, locked.
 
 
@@ -44,7 +45,8 @@ def prepare(workdir: str, config: config_lib.ExperimentConfig, fresh: bool) -> b
   if os.path.exists(workdir) and not os.path.isdir(workdir):
     raise config_lib.ConfigError(f'workdir={workdir!r} is a file, not a directory.')
   resuming = os.path.exists(path)
-  if os.path.isdir(workdir) and os.listdir(workdir) and not resuming:
+  foreign = os.path.isdir(workdir) and set(os.listdir(workdir)) - {_TEMPORARY}
+  if foreign and not resuming:
     raise config_lib.ConfigError(
       f'workdir={workdir!r} has files but no {_CONFIG}: it is not a run directory.'
     )
@@ -56,7 +58,7 @@ def prepare(workdir: str, config: config_lib.ExperimentConfig, fresh: bool) -> b
       resuming = False
     if resuming:
       check_same(load(workdir), config, workdir)
-    temporary = f'{path}.tmp'
+    temporary = os.path.join(workdir, _TEMPORARY)
     with open(temporary, 'w', encoding='utf-8') as file:
       file.write(config.to_json())
     os.replace(temporary, path)
@@ -84,7 +86,8 @@ def _lock(workdir: str):
 
 
 def _empty(workdir: str):
-  for entry in os.scandir(workdir):
+  # The config last: without it, what is left would not be taken for a run directory.
+  for entry in sorted(os.scandir(workdir), key=lambda entry: entry.name == _CONFIG):
     if entry.is_dir(follow_symlinks=False):
       shutil.rmtree(entry.path)
     else:

@@ -4,15 +4,26 @@ from typing import Any, Callable, Optional, Sequence, Tuple
 
 import numpy as np
 
+from acme_dsdpg import config as config_lib
 from acme_dsdpg import environments, flatten
 
 State = Tuple[np.ndarray, np.ndarray]
 
 
+def check_config(config: config_lib.ExperimentConfig):
+  """Raises ConfigError for a run whose environment was not deterministic."""
+  if config.action_noise:
+    raise config_lib.ConfigError(
+      f'action_noise={config.action_noise!r}: only an environment without noise can be '
+      'compared with its simulator.'
+    )
+
+
 class Simulator:
   """A task of dm_control's suite that can be set back to a physics state.
 
-  Of tasks whose state is all in the physics: no randomness after the reset.
+  Of tasks whose state is all in the physics. A target that the reset moves is not:
+  compare `outcome` with what was observed.
   """
 
   def __init__(self, env: str, task: Optional[str], seed: int = 0):
@@ -31,7 +42,7 @@ class Simulator:
   def outcome(
     self, state: State, actions: Sequence[np.ndarray], discount: float
   ) -> np.ndarray:
-    """[R ; s+] after `actions`, [N, A] in [-1, 1], from `state`: float64 [1 + S]."""
+    """[R ; s+] after `actions`, [N, A] in [-1, 1], from `state`: [1 + S]."""
     remaining = iter(actions)
     return self._run(state, lambda _: next(remaining), len(actions), discount)
 
@@ -73,4 +84,6 @@ class Simulator:
       timestep = self._base.step(np.clip(choose(observation), -1.0, 1.0))
       total += discount**i * timestep.reward
       observation = flatten.flatten(timestep.observation)
+      if timestep.last():
+        break
     return np.concatenate([[total], observation])

@@ -106,7 +106,7 @@ class Starvation:
     limiter = table.rate_limiter_info
     inserts, samples = limiter.insert_stats, limiter.sample_stats
     passed = (inserts.completed, samples.completed)
-    if passed != self._passed or not any(passed):  # Nobody has begun yet.
+    if passed != self._passed:
       self._passed, self._since = passed, now
       return None
     waited = now - self._since

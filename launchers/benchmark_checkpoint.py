@@ -92,6 +92,8 @@ def measure(workdir, num_transitions):
   with quiet.native_stderr():
     saved, save_seconds = _timed(lambda: checkpointer.save({'actor_steps': 0}, client))
     server.stop()
+  if not saved:
+    sys.exit(1)  # Why has been said.
   cut, check_seconds = _timed(lambda: checkpointing.newest(workdir))
   (server, _, restored), serve_seconds = _timed(lambda: serve(cut))
   _, learner_seconds = _timed(lambda: checkpointer.restore(cut))
@@ -101,7 +103,6 @@ def measure(workdir, num_transitions):
     'transitions': info.current_size,
     'transitions restored': restored,
     'filling, seconds': fill_seconds,
-    'saved': saved,
     'saving, seconds': save_seconds,
     'size, MiB': round(_size(cut.path) / 2**20, 1),
     'of which replay, MiB': round(_size(os.path.join(cut.path, 'replay')) / 2**20, 1),

@@ -274,37 +274,58 @@ def push_tangents(decoder, inputs, first, number):
   return decoder._output(h), tf.reshape(rows, [number, h.shape[0], -1])
 
 
-def compare_jacobian(env, config, repeats):
-  """Prints and returns the decoder's Jacobian's time beside that of `push_tangents`."""
+def compare_jacobian(env, config, repeats, wrt='action'):
+  """Prints and returns the decoder's Jacobian's time beside the least there is to do.
+
+  That of `push_tangents`, one for each coordinate of `wrt`, and of reverse mode, one
+  cotangent for each of [R ; s+]. `wrt`: 'action' or 'state_action'.
+  """
   learner = make_learner(learning.DSDPGLearner, env, config)
   batch = learner._prepare(make_transition(env, config))
   model = learner._networks.world_model
   latent = learner._latent(batch, tf.constant([0, 0]))
   observation_size, action_size = SIZES[env]
+  first = observation_size if wrt == 'action' else 0
+  columns = observation_size + action_size - first
+  inputs = tf.concat([batch.observation, batch.action], axis=-1)
+
+  def outcome(x):
+    s, a = tf.split(
+      tf.concat([inputs[:, :first], x], -1), [observation_size, action_size], -1
+    )
+    reward, next_observation = model.decode(s, a, latent)
+    return tf.concat([reward[:, tf.newaxis], next_observation], -1)
 
   @tf.function(jit_compile=True, autograph=False)
   def ours():
-    decode = lambda action: model.decode(batch.observation, action, latent)
-
-    def outcome(action):
-      reward, next_observation = decode(action)
-      return tf.concat([reward[:, tf.newaxis], next_observation], -1)
-
-    return sobolev.value_and_jacobian(outcome, batch.action)[1]
+    return sobolev.value_and_jacobian(outcome, inputs[:, first:])[1]
 
   @tf.function(jit_compile=True, autograph=False)
   def pushed():
-    inputs = tf.concat([batch.observation, batch.action, latent], axis=-1)
-    return push_tangents(model._decoder, inputs, observation_size, action_size)
+    every_input = tf.concat([inputs, latent], axis=-1)
+    return push_tangents(model._decoder, every_input, first, columns)
 
-  np.testing.assert_allclose(
-    ours(), tf.transpose(pushed()[1], [1, 0, 2]), rtol=1e-3, atol=1e-5
-  )
-  times = {k: v[0] for k, v in in_turn({'ours': ours, 'pushed': pushed}, repeats).items()}
+  @tf.function(jit_compile=True, autograph=False)
+  def reverse():
+    x = inputs[:, first:]
+    with tf.GradientTape() as tape:
+      tape.watch(x)
+      value = outcome(x)
+    return tape.batch_jacobian(value, x)
+
+  for other in (
+    tf.transpose(pushed()[1], [1, 0, 2]),
+    tf.linalg.matrix_transpose(reverse()),
+  ):
+    np.testing.assert_allclose(ours(), other, rtol=1e-3, atol=1e-5)
+  functions = {'ours': ours, 'pushed': pushed, 'reverse': reverse}
+  times = {k: v[0] for k, v in in_turn(functions, repeats).items()}
   ratio = times['ours'] / times['pushed']
   print(
-    f"\nDecoder's Jacobian, {env}, batch {config.batch_size}: {1e3 * times['ours']:.1f} "
-    f'ms CPU; tangents pushed by hand {1e3 * times["pushed"]:.1f}; ratio {ratio:.2f}'
+    f"\nDecoder's Jacobian, {wrt}, {env}, batch {config.batch_size}: "
+    f'{1e3 * times["ours"]:.1f} ms CPU; {columns} tangents pushed by hand '
+    f'{1e3 * times["pushed"]:.1f}; ratio {ratio:.2f}; {1 + observation_size} cotangents '
+    f'in reverse mode {1e3 * times["reverse"]:.1f}'
   )
   return {**times, 'ratio': ratio}
 
@@ -461,7 +482,10 @@ def main():
   }
   parts = {
     'stages': stages,
-    'jacobian': lambda repeats: compare_jacobian('walker', _config(PAPER), repeats),
+    'jacobian': lambda repeats: {
+      wrt: compare_jacobian('walker', _config(PAPER), repeats, wrt)
+      for wrt in ('action', 'state_action')
+    },
     'agents': lambda repeats: compare_agents(_config({}).batch_size, repeats),
     'equal': lambda repeats: equal(),
     'growth': lambda repeats: growth(max(3, repeats // 3)),

@@ -135,6 +135,7 @@ def main(workdir):
         f'{error[:-1].mean():.3f}, worst {error[:-1].max():.3f}, reward {error[-1]:.3f}'
       )
   if _GRADIENTS.value:
+    simulation.check_config(config)
     simulator = simulation.Simulator(config.env, config.task, seed)
     learned, simulated = diagnosis.compare_gradients(
       networks, agent, simulator, policy, _GRADIENTS.value

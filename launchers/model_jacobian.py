@@ -166,6 +166,7 @@ def main(workdir):
   run = run_directory.load(workdir)
   policy = acme_dsdpg.load_policy(workdir)
   tf.config.threading.set_intra_op_parallelism_threads(1)
+  simulation.check_config(run)
   simulator = simulation.Simulator(run.env, run.task)
   data, states = collect(simulator, policy, run.dsdpg.sigma, _NUM_TRANSITIONS.value)
   print(f'{run.env}: mean return {1000 * np.mean(data[2]):.0f} with exploration noise')

@@ -40,19 +40,21 @@ def main():
     f'{config.agent} on {config.env}-{config.task}, run directory {workdir}', flush=True
   )
   factory = environments.SuiteFactory(config.env, config.task, config.action_noise)
-  if _DISTRIBUTED.value:
-    from acme_dsdpg import distributed
+  from acme_dsdpg import guarding
 
-    status = distributed.launch(config, workdir, factory)
-    if status:
-      sys.exit(status)
-  else:
-    from acme_dsdpg import experiment, guarding
+  try:
+    if _DISTRIBUTED.value:
+      from acme_dsdpg import distributed
 
-    try:
+      status = distributed.launch(config, workdir, factory)
+      if status:
+        sys.exit(status)
+    else:
+      from acme_dsdpg import experiment
+
       experiment.run_experiment(config, workdir, factory)
-    except guarding.RunFailedError as e:
-      sys.exit(f'failed: {e}')
+  except guarding.RunFailedError as e:
+    sys.exit(f'failed: {e}')
   print(f'done: {workdir}')
 
 

@@ -160,6 +160,10 @@ def main():
         killed = name, nodes[name]
         nodes[name].kill()
         totals['actors_killed'] += 1
+  with open(os.path.join(_OUTPUT.value, 'soak.csv'), 'w', encoding='utf-8') as file:
+    writer = csv.DictWriter(file, rows[0], lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(rows)
   program.launcher.send_signal(signal.SIGINT)
   report = {
     'command': ' '.join(['run_dsdpg.py', *_RUN]),
@@ -173,10 +177,6 @@ def main():
       / max(1, rows[-1]['actor_steps']), 3
     ),
   }  # fmt: skip
-  with open(os.path.join(_OUTPUT.value, 'soak.csv'), 'w', encoding='utf-8') as file:
-    writer = csv.DictWriter(file, rows[0], lineterminator='\n')
-    writer.writeheader()
-    writer.writerows(rows)
   with open(os.path.join(_OUTPUT.value, 'soak.json'), 'w', encoding='utf-8') as file:
     json.dump(report, file, indent=2)
     file.write('\n')

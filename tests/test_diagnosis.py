@@ -2,7 +2,9 @@
 
 import types
 
+import dm_env
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from acme_dsdpg import config as config_lib
@@ -95,20 +97,67 @@ def test_a_simulated_value_is_that_of_the_steps_really_taken():
   assert after.shape == (1 + 5,)
 
 
-def test_gradients_of_simulated_returns_are_those_of_the_simulator():
+def test_gradients_are_central_differences_of_the_simulators_values():
+  slope = np.array([[1.0, -2.0], [0.5, 3.0]])
+
+  class Simulator:
+    """Whose returns are quadratic in the action: its slope there is in closed form."""
+
+    def __init__(self):
+      self.environment = Environment()
+
+    def state(self):
+      return self.environment.time
+
+    def outcome(self, state, actions, discount):
+      return np.array([0.0, state + 1.0])
+
+    def value(self, state, action, policy, discount, num_steps):
+      assert num_steps == diagnosis.horizon(0.5)
+      return action @ slope @ action + 5.0 * state
 
   networks = types.SimpleNamespace(
-    normalizer=lambda x: x, critic=lambda s, a, noise: 3.0 * a[:, 0] + s[:, 0]
+    normalizer=lambda x: x, critic=lambda s, a, noise: a[:, 0] + 4.0 * a[:, 1] + s[:, 0]
   )
-  simulator = simulation.Simulator('cartpole', 'balance', seed=2)
-  config = config_lib.DSDPGConfig(discount=0.5)
+  policy = lambda observation: np.array([0.3, -0.99], np.float32)
   learned, simulated = diagnosis.compare_gradients(
-    networks, config, simulator, _policy, num_states=3, every=10
+    networks, config_lib.DSDPGConfig(discount=0.5), Simulator(), policy, 2, every=3
   )
-  np.testing.assert_allclose(learned, 3.0, rtol=1e-5)
-  assert simulated.shape == (3, 1)
-  assert np.all(np.isfinite(simulated))
-  assert np.any(simulated != 0.0)
+  np.testing.assert_allclose(learned, [[1.0, 4.0]] * 2)
+  # Drawn in, so that no difference leaves the bounds.
+  expected = (slope + slope.T) @ [0.3, -0.9]
+  np.testing.assert_allclose(simulated, [expected] * 2, rtol=1e-5)
+
+
+class Environment(dm_env.Environment):
+  """Counts its steps."""
+
+  def reset(self):
+    self.time = 0.0
+    return dm_env.restart(np.array([self.time], np.float32))
+
+  def step(self, action):
+    self.time += 1.0
+    return dm_env.transition(1.0, np.array([self.time], np.float32))
+
+  def observation_spec(self):
+    return None
+
+  def action_spec(self):
+    return None
+
+
+def test_a_task_that_the_physics_does_not_hold_is_refused():
+  # The reset moves the target, which is no part of the state that is set back.
+  simulator = simulation.Simulator('reacher', 'easy', seed=0)
+  networks = types.SimpleNamespace(
+    normalizer=lambda x: x, critic=lambda s, a, noise: a[:, 0] + s[:, 0]
+  )
+  policy = lambda observation: np.zeros(2, np.float32)
+  with pytest.raises(config_lib.ConfigError, match='does not replay'):
+    diagnosis.compare_gradients(
+      networks, config_lib.DSDPGConfig(discount=0.5), simulator, policy, 2, every=600
+    )
 
 
 def test_cosines():

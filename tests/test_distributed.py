@@ -10,12 +10,12 @@ import threading
 import time
 
 import numpy as np
-import psutil
 import pytest
 import tensorflow as tf
 
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import distributed, environments, nodes
+from tests.faults import runs
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _NUM_ACTORS = 2
@@ -67,11 +67,7 @@ class _Launcher:
 
   def nodes(self):
     """Name to process of the nodes that run, all of which log to files of their own."""
-    result = {}
-    for child in psutil.Process(self.process.pid).children():
-      path = pathlib.Path(os.readlink(f'/proc/{child.pid}/fd/1'))
-      result['/'.join(path.parts[-2:])] = child
-    return result
+    return runs.nodes(self.process)
 
   def wait_for(self, condition):
     deadline = time.time() + _TIMEOUT
@@ -84,7 +80,7 @@ class _Launcher:
   def wait(self):
     """The exit status, no process being left."""
     status = self.process.wait(_TIMEOUT)
-    assert not [node for node in self._nodes if node.is_running()], self.output
+    assert not runs.alive(self._nodes), self.output
     return status
 
   def rows(self, label):

@@ -1,12 +1,16 @@
 """Runs of `faulty_program.py`, and what their files say."""
 
+import contextlib
 import csv
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
+
+import psutil
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = pathlib.Path(__file__).with_name('faulty_program.py')
@@ -17,15 +21,54 @@ TINY = dict(
 )  # fmt: skip
 
 
+_started = []
+
+
 def start(workdir, fault='none', prefix=(), **values):
   environment = {k: v for k, v in os.environ.items() if k != 'TF_CPP_MIN_LOG_LEVEL'}
   environment['PYTHONPATH'] = str(ROOT)
   values = json.dumps({**TINY, **values})
-  return subprocess.Popen(
+  process = subprocess.Popen(
     [*prefix, sys.executable, str(PROGRAM), str(workdir), values, fault],
     stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
     start_new_session=True,
   )  # fmt: skip
+  _started.append(process)
+  return process
+
+
+def end_all():
+  """Whatever a failing test leaves is ended."""
+  while _started:
+    process = _started.pop()
+    with contextlib.suppress(ProcessLookupError):
+      os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def nodes(process):
+  """Name to process of a launcher's nodes, by the files that they log to."""
+  result = {}
+  for child in psutil.Process(process.pid).children(recursive=True):
+    try:
+      path = pathlib.Path(os.readlink(f'/proc/{child.pid}/fd/1'))
+    except OSError:  # It has just ended.
+      continue
+    if path.parent.parent.name == 'launchpad':
+      result['/'.join(path.parts[-2:])] = child
+  return result
+
+
+def alive(processes):
+  """Those that run: nobody may have reaped the dead ones yet."""
+
+  def runs(process):
+    try:
+      return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+      return False
+
+  return [process for process in processes if runs(process)]
 
 
 def run(*args, timeout=120, **kwargs):

@@ -1,6 +1,5 @@
 """Processes of a distributed run that are killed or wait for each other."""
 
-import os
 import pathlib
 import signal
 import socket
@@ -11,16 +10,6 @@ import psutil
 
 from acme_dsdpg import checkpointing
 from tests.faults import runs
-
-
-def _nodes(process):
-  """Name to process of the nodes, by the files that they log to."""
-  result = {}
-  for child in psutil.Process(process.pid).children(recursive=True):
-    path = pathlib.Path(os.readlink(f'/proc/{child.pid}/fd/1'))
-    if path.parent.parent.name == 'launchpad':
-      result['/'.join(path.parts[-2:])] = child
-  return result
 
 
 def _tail(process):
@@ -46,7 +35,7 @@ def _steps(workdir):
 def _ports(process):
   """Of the program's processes, as they listen inside of their network namespace."""
   ports = set()
-  for node in _nodes(process).values():
+  for node in runs.nodes(process).values():
     for line in pathlib.Path(f'/proc/{node.pid}/net/tcp').read_text().splitlines()[1:]:
       _, local, _, state, *_ = line.split()
       if state == '0A':  # LISTEN.
@@ -71,17 +60,21 @@ def _answers(port):
 
 def test_actors_are_replaced_and_what_was_killed_goes_on(tmp_path):
   start = lambda name, **kwargs: runs.start(
-    tmp_path / name, 'slow', **{'checkpoint_every': 3.0, **DISTRIBUTED, **kwargs}
+    tmp_path / name,
+    'slow',
+    checkpoint_every=3.0,
+    starvation_timeout=8.0,
+    **{**DISTRIBUTED, **kwargs},
   )
   a, b = start('a'), start('b')
   first, second = map(_tail, (a, b))
   begun = lambda lines: any(line.startswith('step ') for line in lines)
   runs.wait_for(lambda: begun(first) and begun(second), 240, (a, b))
-  killed = _nodes(a)['actor/1']
+  killed = runs.nodes(a)['actor/1']
   killed.kill()
   before = max(_steps(tmp_path / 'a'))
   runs.wait_for(lambda: any('actor/1 was killed by SIGKILL' in x for x in first), 10)
-  runs.wait_for(lambda: _nodes(a).get('actor/1', killed).pid != killed.pid, 10)
+  runs.wait_for(lambda: runs.nodes(a).get('actor/1', killed).pid != killed.pid, 10)
   num_episodes = lambda: len(runs.rows(tmp_path / 'a', 'actor_1'))
   episodes = num_episodes()
   runs.wait_for(lambda: num_episodes() > episodes + 1, 120, (a, b))
@@ -94,14 +87,17 @@ def test_actors_are_replaced_and_what_was_killed_goes_on(tmp_path):
   assert len(ports) >= 4
   assert not any(map(_answers, ports))
   # Killed all together, one run leaves the other alone, and no process.
-  nodes = _nodes(a)
+  nodes = runs.nodes(a)
   a.kill()
-  runs.wait_for(lambda: not any(node.is_running() for node in nodes.values()), 10)
+  runs.wait_for(lambda: not runs.alive(nodes.values()), 10)
   episodes = len(_steps(tmp_path / 'b'))
   runs.wait_for(lambda: len(_steps(tmp_path / 'b')) > episodes, 60, [b])
-  # The learner killed: the run ends and names it.
+  # The learner stopped: actors wait for it. Killed: the run ends and names it.
+  learner = runs.nodes(b)['learner/0']
+  learner.suspend()
+  runs.wait_for(lambda: any('actors have waited' in line for line in second), 60, [b])
   since = time.time()
-  _nodes(b)['learner/0'].kill()
+  learner.kill()
   assert b.wait(30) == 1
   assert time.time() - since < 10
   assert 'learner/0 was killed by SIGKILL' in b.stderr.read()
@@ -129,21 +125,23 @@ def test_faults_and_starvation_are_said_and_two_interrupts_end_it(tmp_path):
     runs.wait_for(lambda: said('the learner has waited'), 120, [process])
     fault = 'actor/0: WARNING: episode dropped, environment made anew: step raised'
     runs.wait_for(lambda: said(fault), 60, [process])
-    start, nodes = time.time(), _nodes(process)
+    start, nodes = time.time(), runs.nodes(process)
     process.send_signal(signal.SIGINT)
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 130
     assert time.time() - start < 5
-    assert not any(node.is_running() for node in nodes.values())
+    assert not runs.alive(nodes.values())
   finally:
     process.kill()
 
 
 def test_a_launcher_killed_while_it_starts_leaves_no_process(tmp_path):
   process = runs.start(tmp_path / 'w', **DISTRIBUTED)
-  runs.wait_for(lambda: (tmp_path / 'w/logs/launchpad/stopper/0').exists(), 60, [process])
+  runs.wait_for(
+    lambda: (tmp_path / 'w/logs/launchpad/stopper/0').exists(), 120, [process]
+  )
   nodes = psutil.Process(process.pid).children(recursive=True)
   assert nodes
   process.kill()
-  runs.wait_for(lambda: not any(node.is_running() for node in nodes), 10)
+  runs.wait_for(lambda: not runs.alive(nodes), 10)

@@ -104,9 +104,21 @@ def test_an_action_that_is_not_finite_ends_the_run():
 
 def test_making_one_is_within_the_time_limit_too():
   release = threading.Event()
-  with pytest.raises(guarding.TimeLimitError, match='longer than 0.2 s'):
+  with pytest.raises(guarding.RunFailedError, match='Making .* longer than 0.2 s'):
     guarding.GuardedEnvironment(lambda number: release.wait(), 0.2)
   release.set()
+
+
+def test_one_that_is_made_late_is_no_answer_to_what_came_after():
+  def make(number):
+    if number:
+      time.sleep(0.6)
+    return _Environment(dm_env.restart(np.ones(2)))
+
+  guard = guarding.GuardedEnvironment(make, 0.4)
+  with pytest.raises(guarding.TimeLimitError):
+    guard.renew()
+  assert guard.reset().first()  # The old one's.
 
 
 def test_a_thread_that_hangs_is_left_behind():
