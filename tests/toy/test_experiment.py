@@ -152,7 +152,7 @@ def _environment():
 def _launch(tmp_path, *flags, **kwargs):
   return subprocess.run(
     [sys.executable, str(ROOT / 'launchers/run_toy.py'), *flags],
-    cwd=tmp_path, text=True, capture_output=True, timeout=300, check=False,
+    cwd=tmp_path, text=True, capture_output=True, timeout=900, check=False,
     env=_environment(), **kwargs,
   )  # fmt: skip
 
