@@ -36,10 +36,11 @@ def _ports(process):
   """Of the program's processes, as they listen inside of their network namespace."""
   ports = set()
   for node in runs.nodes(process).values():
-    for line in pathlib.Path(f'/proc/{node.pid}/net/tcp').read_text().splitlines()[1:]:
-      _, local, _, state, *_ = line.split()
-      if state == '0A':  # LISTEN.
-        ports.add(int(local.split(':')[1], 16))
+    for table in ('tcp', 'tcp6'):
+      lines = pathlib.Path(f'/proc/{node.pid}/net/{table}').read_text().splitlines()
+      for _, local, _, state, *_ in map(str.split, lines[1:]):
+        if state == '0A':  # LISTEN.
+          ports.add(int(local.split(':')[1], 16))
   return ports
 
 
