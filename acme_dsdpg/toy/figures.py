@@ -134,7 +134,7 @@ def _draw_against_points(metric: str):
   """Figs. 9 and 10."""
 
   def draw(directory, settings, num_points):
-    figure, axes = _panels(1, 1)
+    figure, axes = _panels(1, 1, width=7.0)  # The legend's.
     for arm in (
       Arm('regression'),
       Arm('regression', True),
@@ -176,9 +176,9 @@ def _style(arm: Arm) -> Dict[str, str]:
   return dict(color=colour, ls='--', label=label)
 
 
-def _panels(rows: int, columns: int):
+def _panels(rows: int, columns: int, width: float = 4.6):
   return plt.subplots(
-    rows, columns, figsize=(4.6 * columns, 3.3 * rows + 0.5), squeeze=False,
+    rows, columns, figsize=(width * columns, 3.3 * rows + 0.5), squeeze=False,
     layout='constrained',
   )  # fmt: skip
 

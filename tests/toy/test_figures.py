@@ -131,6 +131,16 @@ def test_a_method_has_one_colour_everywhere_and_another_method_another(directory
   assert len(set(seen.values())) == len(seen)
 
 
+@pytest.mark.parametrize('number', [3, 4, 9, 10])
+def test_a_legend_is_within_its_figure(directory, number):
+  figure = figures.DRAW[number](directory, SETTINGS, NUM_POINTS)
+  figure.canvas.draw()
+  (legend,) = figure.legends
+  box = legend.get_window_extent()
+  assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+  assert 0 <= box.y0 < box.y1 <= figure.bbox.height
+
+
 def test_the_truths_second_derivative():
   x = np.linspace(0.0, 5.0, 100_001)
   np.testing.assert_allclose(
