@@ -241,9 +241,10 @@ def _adapt_replay(source: str, target: str, tables: List[Any]):
     saved = checkpoint_pb2.PriorityTableCheckpoint.FromString(record)
     info = by_name[saved.table_name]
     saved.max_size = info.max_size
-    items = sorted(saved.items, key=lambda item: item.inserted_at.ToNanoseconds())
-    del saved.items[:]
-    saved.items.extend(items[-info.max_size :])
+    if len(saved.items) > info.max_size:  # A million of them are not copied in vain.
+      items = sorted(saved.items, key=lambda item: item.inserted_at.ToNanoseconds())
+      del saved.items[:]
+      saved.items.extend(items[-info.max_size :])
     _adapt_limiter(saved.rate_limiter, info.rate_limiter_info)
     records.append(saved.SerializeToString())
   os.remove(path)  # A link to the cut's.
