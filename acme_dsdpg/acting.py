@@ -4,7 +4,6 @@ from typing import Optional
 
 from acme import adders
 from acme.agents.tf import actors
-from acme.tf import utils as tf2_utils
 from acme.tf import variable_utils
 import numpy as np
 import tensorflow as tf
@@ -31,4 +30,4 @@ class FeedForwardActor(actors.FeedForwardActor):
   def select_action(self, observation: np.ndarray) -> np.ndarray:
     """[S] float32 to [A]."""
     action = self._traced_policy(tf.constant(observation, tf.float32))
-    return tf2_utils.to_numpy_squeeze(action)
+    return action.numpy()[0]

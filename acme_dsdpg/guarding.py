@@ -82,7 +82,7 @@ class GuardedEnvironment(dm_env.Environment):
 
   def step(self, action: np.ndarray) -> dm_env.TimeStep:
     interrupts.check()
-    if not np.all(np.isfinite(action)):
+    if not np.isfinite(action).all():
       raise NonFiniteActionError(
         f'The policy returned an action that is not finite: {action}.'
       )
@@ -111,7 +111,7 @@ class GuardedEnvironment(dm_env.Environment):
       raise EnvironmentFaultError(f'{name} returned {timestep!r}, not a TimeStep')
     for field in ('observation', 'reward', 'discount'):
       value = getattr(timestep, field)
-      if value is not None and not np.all(np.isfinite(value)):
+      if value is not None and not np.isfinite(value).all():
         raise EnvironmentFaultError(f'{name} returned {field}={value}')
     return timestep
 
