@@ -89,19 +89,20 @@ def bench_acting(repeats):
   servers.append(reverb.Server(stock.make_replay_tables(spec)))
   stock_adder = stock.make_adder(reverb.Client(f'localhost:{servers[1].port}'))
 
-  guarded = guarding.GuardedEnvironment(lambda number: environment, timeout=60.0)
-
-  def our_loop(adder=None):
-    """As in a run: guarded, but without the learner's updates."""
-    actor = ours.make_actor(behavior_policy, policy, adder)
-    return guarding.GuardedLoop(
-      guarded, actor, 5, print, adder=adder, should_update=False
-    ).run_episode
+  guarded = guarding.GuardedLoop(
+    guarding.GuardedEnvironment(lambda number: environment, timeout=60.0),
+    ours.make_actor(behavior_policy, policy, ours_adder),
+    5,
+    print,
+    adder=ours_adder,
+    should_update=False,
+  )
 
   functions = {
     'simulator, random actions': run_bare,
-    'ours': our_loop(),
-    'ours, writing': our_loop(ours_adder),
+    'ours': loop(ours.make_actor(behavior_policy, policy)),
+    'ours, writing': loop(ours.make_actor(behavior_policy, policy, ours_adder)),
+    'ours, writing, guarded': guarded.run_episode,  # As in a run.
     "Acme's D4PG": loop(stock.make_actor(stock_policy)),
     "Acme's D4PG, writing": loop(stock.make_actor(stock_policy, stock_adder)),
   }
