@@ -138,7 +138,9 @@ def main():
       killed = None
       continue
     row = {'seconds': round(time.time() - start), **program.sample()}
-    same_program = rows and rows[-1]['programs_killed'] == totals['programs_killed']
+    # A launcher by itself has not dropped yet what came after its checkpoint.
+    running = rows and rows[-1]['processes'] > 1
+    same_program = running and rows[-1]['programs_killed'] == totals['programs_killed']
     if same_program and row['actor_steps'] < rows[-1]['actor_steps']:
       totals['counts_that_stepped_back'] += 1
     rows.append({**row, **totals})
