@@ -12,7 +12,7 @@ train: $(STAMP)
 	$(BIN)/python launchers/run_dsdpg.py --env=walker $(ARGS)
 
 test: lint
-	$(BIN)/python -m pytest -q -n 2 --dist loadscope --durations=10 $(ARGS)
+	$(BIN)/python -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder --durations=10 $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
