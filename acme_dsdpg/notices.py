@@ -1,7 +1,6 @@
 """Lines for a person that must not end a run themselves."""
 
 import contextlib
-import sys
 
 
 def warn(text: str):
@@ -12,4 +11,4 @@ def warn(text: str):
 def say(line: str):
   """A line on stdout, unless that is a file on a disk that is full."""
   with contextlib.suppress(OSError):
-    print(line, file=sys.stdout, flush=True)
+    print(line, flush=True)

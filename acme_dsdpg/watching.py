@@ -101,7 +101,7 @@ class Starvation:
     self._looked = now
     try:
       (table,) = self._client.server_info(timeout=1).values()
-    except Exception:  # Not up yet, or gone, which `_watch` will see.
+    except Exception:  # Not up yet, or gone, which the launcher will see.
       return None
     limiter = table.rate_limiter_info
     inserts, samples = limiter.insert_stats, limiter.sample_stats
