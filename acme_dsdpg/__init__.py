@@ -1,5 +1,11 @@
 """Distributional Sobolev Deterministic Policy Gradient, an Acme agent."""
 
+import os
+
+# LLVM's costly passes take minutes on a learner's step and make it no faster
+# (results/learner_speed). XLA reads this once, when it first compiles.
+os.environ.setdefault('XLA_FLAGS', '--xla_llvm_disable_expensive_passes=true')
+
 
 def load_policy(path: str):
   """Loads a trained policy: `action = policy(observation)`.

@@ -1,8 +1,4 @@
-"""Compiling is most of what the tests cost: XLA leaves out LLVM's costly passes."""
-
-import os
-
-os.environ.setdefault('XLA_FLAGS', '--xla_llvm_disable_expensive_passes=true')
+"""The order of the tests."""
 
 # Begun first: at the end, one worker would be left with them.
 _LONGEST = (
