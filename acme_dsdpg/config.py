@@ -45,6 +45,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     critic='samples',
     sobolev='action',
     targets='anchored_one_step',
+    # At 0.1 the latent takes over what the action does (results/model_jacobian).
+    kl_weight=1.0,
     **_LINEAR,
   ),
 }

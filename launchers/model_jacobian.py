@@ -7,6 +7,7 @@ the action is moved, and the later actions of an N-step transition are replayed.
 """
 
 import csv
+import itertools
 import sys
 
 from acme_dsdpg import quiet
@@ -26,6 +27,7 @@ _N_STEPS = flags.DEFINE_list('n_steps', ['1', '3', '5'], 'Horizons of the model.
 _NUM_TRANSITIONS = flags.DEFINE_integer('num_transitions', 30_000, 'Steps acted.')
 _NUM_TESTS = flags.DEFINE_integer('num_tests', 150, 'Transitions compared.')
 _UPDATES = flags.DEFINE_list('updates', ['500', '1000', '2000', '4000'], 'When.')
+_KL_WEIGHTS = flags.DEFINE_list('kl_weights', [], "Of the cVAE; by default the run's.")
 _BATCH_SIZE = flags.DEFINE_integer('batch_size', 64, 'Transitions an update.')
 _OUTPUT = flags.DEFINE_string('output', None, 'CSV file for the figures.')
 
@@ -69,7 +71,7 @@ def true_jacobians(simulator, states, actions, discount, scale):
   return result
 
 
-def compare(n_step, data, states, simulator, config):
+def compare(n_step, kl_weight, data, states, simulator, config):
   """Trains a model of `n_step` steps; yields a row of figures at each of --updates."""
   observation, action, reward, episode = data
   mean, scale = observation.mean(0), np.sqrt(observation.var(0) + 1e-6)
@@ -115,7 +117,7 @@ def compare(n_step, data, states, simulator, config):
         lambda latent: model.decode(s, a, latent),
         r,
         next_s,
-        config.kl_weight,
+        kl_weight,
         seed + 1,
       )
     gradients = tape.gradient(losses.loss, model.trainable_variables)
@@ -139,6 +141,7 @@ def compare(n_step, data, states, simulator, config):
       learned = jacobian().numpy()
       yield {
         'n_step': n_step,
+        'kl_weight': kl_weight,
         'updates': i,
         'reconstruction_error': float(losses.reconstruction),
         'kl': float(losses.kl),
@@ -171,8 +174,9 @@ def main(workdir):
   data, states = collect(simulator, policy, run.dsdpg.sigma, _NUM_TRANSITIONS.value)
   print(f'{run.env}: mean return {1000 * np.mean(data[2]):.0f} with exploration noise')
   rows = []
-  for n_step in map(int, _N_STEPS.value):
-    for row in compare(n_step, data, states, simulator, run.dsdpg):
+  kl_weights = list(map(float, _KL_WEIGHTS.value)) or [run.dsdpg.kl_weight]
+  for n_step, kl_weight in itertools.product(map(int, _N_STEPS.value), kl_weights):
+    for row in compare(n_step, kl_weight, data, states, simulator, run.dsdpg):
       rows.append({k: round(float(v), 3) for k, v in row.items()})
       print('  '.join(f'{k} {v:g}' for k, v in rows[-1].items()), flush=True)
   if _OUTPUT.value:
