@@ -167,8 +167,8 @@ def agreement(learned, truth, name):
 def main(workdir):
   """Compares and prints a row for each horizon and number of updates."""
   run = run_directory.load(workdir)
-  policy = acme_dsdpg.load_policy(workdir)
   tf.config.threading.set_intra_op_parallelism_threads(1)
+  policy = acme_dsdpg.load_policy(workdir)
   simulation.check_config(run)
   simulator = simulation.Simulator(run.env, run.task)
   data, states = collect(simulator, policy, run.dsdpg.sigma, _NUM_TRANSITIONS.value)

@@ -105,19 +105,41 @@ def test_policy_is_a_saved_model_that_acts_alone(finished):
   assert result.stdout.strip() == '(5, 1)'
 
 
-def test_a_run_is_looked_into(finished, tmp_path):
-  workdir, _ = finished
-  launcher = str(ROOT / 'launchers' / 'diagnose.py')
-  flags = ('--episodes=1', '--gradients=2', f'--output={tmp_path / "d"}')
-  result = subprocess.run(
-    [sys.executable, launcher, str(workdir), *flags],
+def look(launcher, *args):
+  """Runs another launcher to its end."""
+  return subprocess.run(
+    [sys.executable, str(ROOT / 'launchers' / launcher), *map(str, args)],
     capture_output=True, text=True, check=False,
     env={k: v for k, v in os.environ.items() if k != 'TF_CPP_MIN_LOG_LEVEL'},
   )  # fmt: skip
+
+
+def test_a_run_is_looked_into(finished, tmp_path):
+  workdir, _ = finished
+  flags = ('--episodes=1', '--gradients=2', f'--output={tmp_path / "d"}')
+  result = look('diagnose.py', workdir, *flags)
   assert result.returncode == 0, result.stderr
   for text in ('return: obtained', '|dz/da|: mean', 'from the prior', 'cosine, median'):
     assert text in result.stdout
   assert (tmp_path / 'd.png').stat().st_size > 10_000
+
+
+def test_its_models_jacobian_is_compared_with_the_simulators(finished, tmp_path):
+  workdir, _ = finished
+  result = look(
+    'model_jacobian.py', workdir, '--n_steps=1', '--kl_weights=0.1,10',
+    '--num_transitions=500', '--num_tests=5', '--updates=1,200',
+    f'--output={tmp_path / "j.csv"}',
+  )  # fmt: skip
+  assert result.returncode == 0, result.stderr
+  with open(tmp_path / 'j.csv', encoding='utf-8') as file:
+    table = list(csv.DictReader(file))
+  assert [(r['kl_weight'], r['updates']) for r in table] == [
+    (weight, updates) for weight in ('0.1', '10.0') for updates in ('1.0', '200.0')
+  ]
+  # The pendulum's torque turns it: two hundred updates are enough to see it.
+  assert all(float(r['state_slope']) > 0 for r in table if r['updates'] == '200.0')
+  assert float(table[1]['kl']) > float(table[3]['kl'])
 
 
 def test_same_command_resumes_and_fresh_starts_anew(finished):
@@ -149,7 +171,7 @@ def test_acmes_d4pg_runs_in_the_same_harness_and_resumes(tmp_path):
   learner = rows(tmp_path / 'w', 'learner')
   assert [int(r['learner_steps']) for r in learner] == [50, 100, 150, 200]
   assert float(learner[-1]['critic_loss']) < float(learner[0]['critic_loss'])
-  again = launch(*args, '--num_steps=2000')
+  again = launch(*args, '--num_steps=1400')
   assert 'resuming at step 1000' in again.stdout, again.stderr
   # Restored, not started anew: 51 atoms' cross-entropy begins at log 51.
   resumed = rows(tmp_path / 'w', 'learner')[4]
