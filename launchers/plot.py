@@ -8,6 +8,9 @@ Where agents have runs on the same tasks, two seeds or more each, OUTPUT_aggrega
 them together: interquartile mean over runs and tasks with stratified bootstrap intervals,
 and the probability that a run of one is better than a run of another (Agarwal et al.,
 2021).
+
+`--reach=400,800` prints when each agent's evaluations first reach these returns, in
+environment steps and in seconds of acting and learning.
 """
 
 import collections
@@ -32,13 +35,14 @@ from acme_dsdpg import config as config_lib
 
 _OUTPUT = flags.DEFINE_string('output', 'curves', 'Files to write: .png and .pdf.')
 _REFERENCES = flags.DEFINE_list('references', ['ddpg'], 'Published agents to show.')
+_REACH = flags.DEFINE_list('reach', [], 'Returns; when they are reached is printed.')
 _REFERENCE_FILE = (
   pathlib.Path(__file__).resolve().parents[1] / 'results/references/reference_returns.csv'
 )
 
 
 def read_runs(paths):
-  """{task: {agent: [(steps, returns) of each seed]}} of the runs below `paths`."""
+  """{task: {agent: [(steps, returns, seconds) of each seed]}} of the runs below."""
   runs = collections.defaultdict(lambda: collections.defaultdict(list))
   for path in paths:
     found = sorted(pathlib.Path(path).rglob('logs/evaluator.csv'))
@@ -48,7 +52,8 @@ def read_runs(paths):
       config = run_directory.load(str(file.parents[1]))
       with open(file, encoding='utf-8') as f:
         rows = [
-          (int(r['actor_steps']), float(r['episode_return'])) for r in csv.DictReader(f)
+          [float(r[k]) for k in ('actor_steps', 'episode_return', 'train_seconds')]
+          for r in csv.DictReader(f)
         ]
       if not rows:  # It has only begun.
         continue
@@ -86,15 +91,15 @@ def plot(runs, references):
   for axis, (task, curves) in zip(axes[0], sorted(runs.items())):
     for agent, seeds in sorted(curves.items()):
       # Seeds evaluate at the same steps; one still running is shorter.
-      length = min(len(steps) for steps, _ in seeds)
+      length = min(len(steps) for steps, *_ in seeds)
       steps = seeds[0][0][:length]
-      returns = np.stack([r[:length] for _, r in seeds])
+      returns = np.stack([r[:length] for _, r, _ in seeds])
       label = f'{agent} ({len(seeds)} seed{"s" * (len(seeds) > 1)})'
       axis.plot(steps, returns.mean(0), color=colours[agent], label=label)
       if len(seeds) > 1:
         low, high = returns.mean(0) - returns.std(0), returns.mean(0) + returns.std(0)
         axis.fill_between(steps, low, high, color=colours[agent], alpha=0.2, lw=0)
-    last = max(steps[-1] for seeds in curves.values() for steps, _ in seeds)
+    last = max(steps[-1] for seeds in curves.values() for steps, *_ in seeds)
     for name in references:
       published = read_reference(task, name)
       if published is not None:
@@ -131,16 +136,40 @@ def table(runs):
 
   for task, curves in sorted(runs.items()):
     for agent, seeds in sorted(curves.items()):
-      last = min(steps[-1] for steps, _ in seeds)
+      last = min(steps[-1] for steps, *_ in seeds)
       cells = []
       for share in (0.25, 0.5, 0.75, 1.0):
         cells.append(
-          cell([r[np.argmin(np.abs(steps - share * last))] for steps, r in seeds])
+          cell([r[np.argmin(np.abs(steps - share * last))] for steps, r, _ in seeds])
         )
-      cells.append(cell([np.mean(r[steps <= last][-5:]) for steps, r in seeds]))
+      cells.append(cell([np.mean(r[steps <= last][-5:]) for steps, r, _ in seeds]))
       lines.append(
         f'| {task} | `{agent}` | {len(seeds)} | {last:,.0f} | {" | ".join(cells)} |'
       )
+  return '\n'.join(lines)
+
+
+def reached(runs, returns):
+  """Markdown: steps and seconds to the first evaluation at or above each return.
+
+  Of the median seed, one that does not get there being the last.
+  """
+  lines = [
+    '| task | agent | return | seeds there | steps | seconds of training |',
+    '|---|---|---|---|---|---|',
+  ]
+  for task, curves in sorted(runs.items()):
+    for agent, seeds in sorted(curves.items()):
+      for aim in returns:
+        there = [np.flatnonzero(r >= aim) for _, r, _ in seeds]
+        when = [
+          (steps[i[0]], seconds[i[0]]) if len(i) else (np.inf, np.inf)
+          for (steps, _, seconds), i in zip(seeds, there)
+        ]
+        steps, seconds = sorted(when)[len(when) // 2]
+        cells = f'{steps:,.0f} | {seconds:,.0f}' if np.isfinite(steps) else '- | -'
+        count = f'{sum(map(bool, map(len, there)))} of {len(seeds)}'
+        lines.append(f'| {task} | `{agent}` | {aim:g} | {count} | {cells} |')
   return '\n'.join(lines)
 
 
@@ -157,7 +186,7 @@ def aggregate(runs):
     if num_seeds > 1:
       scores[agent] = np.array(
         [
-          [np.mean(returns[-5:]) / 1000.0 for _, returns in runs[task][agent][:num_seeds]]
+          [np.mean(r[-5:]) / 1000.0 for _, r, _ in runs[task][agent][:num_seeds]]
           for task in tasks
         ]
       ).T
@@ -214,9 +243,17 @@ def plot_aggregate(means, improvements):
 
 def main(*paths):
   """Flags in, a table and two files out."""
+  try:
+    aims = [float(value) for value in _REACH.value]
+  except ValueError as e:
+    raise config_lib.ConfigError(
+      f'reach={",".join(_REACH.value)!r} is not valid: it must be numbers.'
+    ) from e
   runs = read_runs(paths)
   figure = plot(runs, _REFERENCES.value)
   print(table(runs))
+  if aims:
+    print(f'\n{reached(runs, aims)}')
   save(figure, _OUTPUT.value)
   scores = aggregate(runs)
   if len(scores) > 1:
