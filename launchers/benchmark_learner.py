@@ -36,8 +36,8 @@ from acme_dsdpg.losses import sobolev
 
 _PART = flags.DEFINE_multi_enum(
   'part',
-  ['stages', 'jacobian', 'agents', 'equal', 'growth'],
-  ['stages', 'jacobian', 'agents', 'equal', 'growth'],
+  ['compile', 'stages', 'jacobian', 'agents', 'equal', 'growth'],
+  ['compile', 'stages', 'jacobian', 'agents', 'equal', 'growth'],
   'What to do.',
 )
 _REPEATS = flags.DEFINE_integer('repeats', 9, 'Measurements of each, taken in turn.')
@@ -48,6 +48,7 @@ _OUTPUT = flags.DEFINE_string('output', None, 'JSON file for the figures.')
 SIZES = {'cartpole': (5, 1), 'walker': (24, 6), 'humanoid': (67, 21), 'dog': (223, 38)}
 PAPER = dict(agent='dsdpg', layer_norm=False, noise_dim=50)
 PAPER.update(batch_size=256, num_samples=50, policy_num_samples=50)
+_STAGE_SIZES = {'paper size': PAPER, 'default size': {}}
 STAGES = ('world model', 'target', 'critic', 'policy', 'optimizers and Polyak')
 
 
@@ -481,8 +482,10 @@ def main():
     'machine': f'{platform.machine()}, {os.cpu_count()} cores',
     'tensorflow': tf.__version__,
     'num_threads': _NUM_THREADS.value,
+    'xla_flags': os.environ['XLA_FLAGS'],
   }
   parts = {
+    'compile': compiling,
     'stages': stages,
     'jacobian': lambda repeats: {
       wrt: compare_jacobian('walker', _config(PAPER), repeats, wrt)
@@ -503,12 +506,28 @@ def main():
         file.write('\n')
 
 
+def compiling(repeats):
+  """Prints and returns seconds to compile the step, under the XLA_FLAGS there are."""
+  print(f'\nXLA_FLAGS={os.environ["XLA_FLAGS"]}: CPU seconds to compile, step in ms')
+  result = {}
+  for label, overrides in _STAGE_SIZES.items():
+    learner = make_learner(learning.DSDPGLearner, 'walker', _config(overrides))
+    transition = make_transition('walker', _config(overrides))
+    update = lambda learner=learner, transition=transition: learner._update(transition)
+    start = time.process_time()
+    update()
+    first = time.process_time() - start
+    step = in_turn({'step': update}, 5 * repeats)['step'][0]
+    print(f'  {label:14} {first - step:8.1f} {1e3 * step:8.1f}', flush=True)
+    result[label] = dict(compile=first - step, step=step)
+  return result
+
+
 def stages(repeats):
   """`compare_stages` at the paper's size and at the project's default."""
-  sizes = {'paper size': PAPER, 'default size': {}}
   return {
     label: compare_stages(label, 'walker', _config(overrides), repeats)
-    for label, overrides in sizes.items()
+    for label, overrides in _STAGE_SIZES.items()
   }
 
 

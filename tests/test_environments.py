@@ -43,6 +43,21 @@ class Foreign(dm_env.Environment):
     return dm_env.transition(1.0, self._observation())
 
 
+def test_only_third_party_noise_is_silenced():
+  program = (
+    'from acme_dsdpg import quiet; quiet.silence()\n'
+    'from absl import logging\n'
+    'from acme_dsdpg import environments\n'
+    'environments.make_environment("cheetah", "run", 0)\n'
+    'logging.warning("ours")\n'
+  )
+  result = subprocess.run(
+    [sys.executable, '-c', program], capture_output=True, text=True, check=True
+  )
+  assert result.stderr == 'WARNING:absl:ours\n'
+  assert not result.stdout
+
+
 @pytest.mark.parametrize('env', sorted(suite.TASKS_BY_DOMAIN))
 def test_every_domain_gives_flat_float32_and_canonical_actions(env):
   environment = environments.make_environment(env, seed=3)
