@@ -20,7 +20,7 @@ def silence():
   logging.set_stderrthreshold(logging.WARNING)
   # Its Python side warns of loops in the vectorised Jacobian, which are measured.
   python_logging.getLogger('tensorflow').setLevel(python_logging.ERROR)
-  # Models of dm_control have attributes that MuJoCo is giving up, and are told so by absl.
+  # Models of dm_control have attributes that MuJoCo is giving up; absl says so.
   python_logging.getLogger('absl').addFilter(
     lambda record: 'will be removed in a future release' not in record.getMessage()
   )
