@@ -262,12 +262,15 @@ def test_same_seed_same_first_hundred_updates_bit_for_bit(hundred):
   assert all(np.isfinite(value) for value in hundred.rows[-1].values())
 
 
-def test_same_seed_same_updates_under_xla():
-  first, second = (
-    _make('dsdpg_anchored', jit_compile=True, hidden_sizes=(8, 8)) for _ in range(2)
-  )
-  for a, b in zip(_run(first, 20), _run(second, 20)):
+def test_same_state_same_updates_under_xla(tmp_path):
+  run = _make('dsdpg_anchored', jit_compile=True, hidden_sizes=(8, 8))
+  checkpoint = tf.train.Checkpoint(**run.learner.state)
+  start = checkpoint.write(str(tmp_path / 'start'))
+  first = _run(run, 20)  # Its four batches come five times.
+  checkpoint.read(start).assert_consumed()
+  for a, b in zip(first, _run(run, 20)):
     assert _same(a, b)
+  assert not _same(first[0], first[-1], ['critic'])
 
 
 def test_another_seed_draws_other_noise():

@@ -17,7 +17,7 @@ import tensorflow as tf
 from acme_dsdpg.toy import arms, experiment, inferred, problem
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SMALL = arms.Settings(num_steps=6, num_seeds=2, eval_every=2)
+SMALL = arms.Settings(num_steps=6, num_seeds=1, eval_every=2)
 ARMS = [
   arms.Arm('cgmmn', True, num_points=4),
   arms.Arm('regression', num_points=4, input_noise=0.1),
@@ -34,9 +34,7 @@ def _train(arm, settings, directory, **kwargs):
 @pytest.mark.parametrize('arm', ARMS, ids=lambda arm: arm.name)
 def test_an_arm_stopped_goes_on_with_the_same_curve(arm, tmp_path):
   whole = _train(arm, SMALL, tmp_path / 'whole')
-  assert [(r['step'], r['seed']) for r in whole] == [
-    (step, seed) for step in (0, 2, 4, 6) for seed in (0, 1)
-  ]
+  assert [(r['step'], r['seed']) for r in whole] == [(step, 0) for step in (0, 2, 4, 6)]
 
   class StopError(Exception):
     pass
@@ -51,7 +49,7 @@ def test_an_arm_stopped_goes_on_with_the_same_curve(arm, tmp_path):
 
   with pytest.raises(StopError):
     _train(arm, SMALL, tmp_path / 'parts', report=stop)
-  assert len(experiment.read_metrics(str(tmp_path / 'parts'), arm)) == 6
+  assert len(experiment.read_metrics(str(tmp_path / 'parts'), arm)) == 3
   reported = []
   parts = _train(arm, SMALL, tmp_path / 'parts', report=reported.append)
   assert reported == [4, 2]
@@ -68,7 +66,7 @@ def test_rows_past_the_checkpoint_are_dropped_on_resuming(tmp_path):
   # As if it had been killed between the metrics of step 6 and its checkpoint.
   for file in path.glob('ckpt-6*'):
     file.unlink()
-  _train(arm, arms.Settings(4, 2, 2), tmp_path / 'short')
+  _train(arm, arms.Settings(4, 1, 2), tmp_path / 'short')
   for file in (tmp_path / 'short' / 'arms' / arm.name).glob('ckpt*'):
     file.rename(path / file.name)
   (tmp_path / 'short' / 'arms' / arm.name / 'checkpoint').replace(path / 'checkpoint')
@@ -158,7 +156,7 @@ def _launch(tmp_path, *flags, **kwargs):
 
 
 def test_every_figures_command_runs_small(tmp_path):
-  flags = ['--steps=2', '--seeds=2', '--num_points=4', '--workdir=w']
+  flags = ['--steps=2', '--seeds=1', '--num_points=4', '--workdir=w']
   done = _launch(tmp_path, *flags, '--figure=all')
   assert done.returncode == 0, done.stderr
   for n in arms.FIGURES:
@@ -169,21 +167,15 @@ def test_every_figures_command_runs_small(tmp_path):
   for metrics in (tmp_path / 'w/arms').glob('*/metrics.csv'):
     with open(metrics, encoding='utf-8') as file:
       rows = list(csv.DictReader(file))
-    assert {(r['step'], r['seed']) for r in rows} == {
-      (step, seed) for step in '02' for seed in '01'
-    }
+    assert {(r['step'], r['seed']) for r in rows} == {(step, '0') for step in '02'}
   with open(tmp_path / 'w/summary.csv', encoding='utf-8') as file:
     summary = {(r['arm'], r['metric']): r for r in csv.DictReader(file)}
   # Of the one evaluation that is not the untrained models'.
-  cgmmn = [
-    float(r['joint_mmd']) for r in _rows(tmp_path / 'w', 'cgmmn') if r['step'] == '2'
-  ]
+  last = _rows(tmp_path / 'w', 'cgmmn')[-1]
   row = summary['cgmmn', 'joint_mmd']
-  np.testing.assert_allclose(float(row['mean']), np.mean(cgmmn), rtol=1e-3)
-  np.testing.assert_allclose(float(row['std']), np.std(cgmmn, ddof=1), rtol=1e-2)
-  np.testing.assert_allclose(float(row['max']), np.max(cgmmn), rtol=1e-3)
+  np.testing.assert_allclose(float(row['mean']), float(last['joint_mmd']), rtol=1e-3)
   inferred_errors = np.loadtxt(tmp_path / 'w/figure_6.csv', delimiter=',', skiprows=1)
-  assert inferred_errors.shape == (501, 3)
+  assert inferred_errors.shape == (501, 2)
   # 5 arms at unlimited data, 4 methods and 3 noises at each number of points.
   assert len(list((tmp_path / 'w/arms').iterdir())) == 5 + 7
   assert not done.stderr

@@ -48,6 +48,26 @@ def written_metrics(tmp_path_factory):
   return directory
 
 
+def test_the_summary_is_over_seeds_at_the_end(directory, tmp_path):
+  done, missing = arms.FIGURES[3](())[0], arms.Arm('regression', num_points=99)
+  path = tmp_path / 'summary.csv'
+  experiment.write_summary(str(path), directory, [done, missing], SETTINGS)
+  with open(path, encoding='utf-8') as file:
+    rows = {r['metric']: r for r in csv.DictReader(file)}
+  assert {r['arm'] for r in rows.values()} == {done.name}
+  for metric in METRICS:
+    # At the end is the mean of the last evaluations, the untrained ones' left out.
+    seeds = [
+      np.mean([_value(done, metric, seed, step) for step in (250, 500)])
+      for seed in range(3)
+    ]
+    row = rows[metric]
+    np.testing.assert_allclose(float(row['mean']), np.mean(seeds), rtol=1e-3)
+    np.testing.assert_allclose(float(row['std']), 0.1, rtol=1e-3)
+    np.testing.assert_allclose(float(row['min']), seeds[0], rtol=1e-3)
+    np.testing.assert_allclose(float(row['max']), seeds[2], rtol=1e-3)
+
+
 def _lines(axis):
   """Label to line."""
   return {line.get_label(): line for line in axis.get_lines()}
