@@ -11,8 +11,9 @@ ARGS ?=
 train: $(STAMP)
 	$(BIN)/python launchers/run_dsdpg.py --env=walker $(ARGS)
 
+# Three workers: those that wait for processes leave their core to another.
 test: lint
-	$(BIN)/python -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder --durations=10 $(ARGS)
+	$(BIN)/python -m pytest -q -n 3 --dist loadscope --no-loadscope-reorder --durations=10 $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
