@@ -45,7 +45,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     critic='samples',
     sobolev='action',
     targets='anchored_one_step',
-    # At 0.1 the latent takes over what the action does (results/model_jacobian).
+    # At 0.1 the one step's latent takes over what the action does (results/dm_control).
     kl_weight=1.0,
     **_LINEAR,
   ),
@@ -182,7 +182,7 @@ class DSDPGConfig(_Checks):
     policy_learning_rate: step size of the policy's Rectified Adam.
     critic_learning_rate: step size of the critic's Rectified Adam.
     world_model_learning_rate: step size of the world model's Adam.
-    kl_weight: weight of the cVAE's KL term (Eq. 30).
+    kl_weight: weight of the cVAE's KL term (Eq. 30); `dsdpg_anchored` has 1.
     batch_size: transitions a learner step.
     sigma: standard deviation of the exploration noise, actions in [-1, 1].
     min_replay_size: transitions before learning starts.

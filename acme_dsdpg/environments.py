@@ -5,6 +5,7 @@ Observations become one flat float32 vector, actions one vector in [-1, 1].
 
 from collections.abc import Mapping
 import dataclasses
+import logging as python_logging
 import os
 from typing import Any, Callable, List, Optional
 
@@ -17,6 +18,10 @@ from acme_dsdpg import config as config_lib
 # Without a display dm_control, imported later, complains unless told that nothing is
 # rendered.
 os.environ.setdefault('MUJOCO_GL', 'disable')
+# MuJoCo, through dm_control and absl, warns of attributes in dm_control's own models.
+python_logging.getLogger('absl').addFilter(
+  lambda record: 'will be removed in a future release' not in str(record.msg)
+)
 
 # (seed) -> environment. Must be picklable for distributed runs.
 EnvironmentFactory = Callable[[int], dm_env.Environment]

@@ -20,10 +20,6 @@ def silence():
   logging.set_stderrthreshold(logging.WARNING)
   # Its Python side warns of loops in the vectorised Jacobian, which are measured.
   python_logging.getLogger('tensorflow').setLevel(python_logging.ERROR)
-  # Models of dm_control have attributes that MuJoCo is giving up; absl says so.
-  python_logging.getLogger('absl').addFilter(
-    lambda record: 'will be removed in a future release' not in record.getMessage()
-  )
   warnings.filterwarnings('ignore', category=DeprecationWarning)
   warnings.filterwarnings('ignore', category=UserWarning, module='tensorflow_addons')
   try:

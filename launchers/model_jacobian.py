@@ -7,6 +7,7 @@ the action is moved, and the later actions of an N-step transition are replayed.
 """
 
 import csv
+import dataclasses
 import itertools
 import sys
 
@@ -20,6 +21,7 @@ import tensorflow as tf
 
 import acme_dsdpg
 from acme_dsdpg import command_line, run_directory, simulation
+from acme_dsdpg import config as config_lib
 from acme_dsdpg import networks as networks_lib
 from acme_dsdpg.losses import cvae
 
@@ -167,6 +169,14 @@ def agreement(learned, truth, name):
 def main(workdir):
   """Compares and prints a row for each horizon and number of updates."""
   run = run_directory.load(workdir)
+  try:
+    kl_weights = [float(value) for value in _KL_WEIGHTS.value] or [run.dsdpg.kl_weight]
+  except ValueError as e:
+    raise config_lib.ConfigError(
+      f'kl_weights={",".join(_KL_WEIGHTS.value)!r} is not valid: it must be numbers.'
+    ) from e
+  for value in kl_weights:
+    dataclasses.replace(run.dsdpg, kl_weight=value)  # Checked as the learner's.
   tf.config.threading.set_intra_op_parallelism_threads(1)
   policy = acme_dsdpg.load_policy(workdir)
   simulation.check_config(run)
@@ -174,7 +184,6 @@ def main(workdir):
   data, states = collect(simulator, policy, run.dsdpg.sigma, _NUM_TRANSITIONS.value)
   print(f'{run.env}: mean return {1000 * np.mean(data[2]):.0f} with exploration noise')
   rows = []
-  kl_weights = list(map(float, _KL_WEIGHTS.value)) or [run.dsdpg.kl_weight]
   for n_step, kl_weight in itertools.product(map(int, _N_STEPS.value), kl_weights):
     for row in compare(n_step, kl_weight, data, states, simulator, run.dsdpg):
       rows.append({k: round(float(v), 3) for k, v in row.items()})

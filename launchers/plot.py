@@ -42,7 +42,7 @@ _REFERENCE_FILE = (
 
 
 def read_runs(paths):
-  """{task: {agent: [(steps, returns, seconds) of each seed]}} of the runs below."""
+  """{task: {agent: [(steps, returns, seconds) of each seed]}} below `paths`."""
   runs = collections.defaultdict(lambda: collections.defaultdict(list))
   for path in paths:
     found = sorted(pathlib.Path(path).rglob('logs/evaluator.csv'))
@@ -152,16 +152,18 @@ def table(runs):
 def reached(runs, returns):
   """Markdown: steps and seconds to the first evaluation at or above each return.
 
-  Of the median seed, one that does not get there being the last.
+  Of the median seed (of an even number the later one), one that does not get there being
+  the last; as far as all seeds have come.
   """
   lines = [
-    '| task | agent | return | seeds there | steps | seconds of training |',
-    '|---|---|---|---|---|---|',
+    '| task | agent | return | seeds there | of steps | steps | seconds of training |',
+    '|---|---|---|---|---|---|---|',
   ]
   for task, curves in sorted(runs.items()):
     for agent, seeds in sorted(curves.items()):
+      last = min(steps[-1] for steps, *_ in seeds)
       for aim in returns:
-        there = [np.flatnonzero(r >= aim) for _, r, _ in seeds]
+        there = [np.flatnonzero((r >= aim) & (steps <= last)) for steps, r, _ in seeds]
         when = [
           (steps[i[0]], seconds[i[0]]) if len(i) else (np.inf, np.inf)
           for (steps, _, seconds), i in zip(seeds, there)
@@ -169,7 +171,9 @@ def reached(runs, returns):
         steps, seconds = sorted(when)[len(when) // 2]
         cells = f'{steps:,.0f} | {seconds:,.0f}' if np.isfinite(steps) else '- | -'
         count = f'{sum(map(bool, map(len, there)))} of {len(seeds)}'
-        lines.append(f'| {task} | `{agent}` | {aim:g} | {count} | {cells} |')
+        lines.append(
+          f'| {task} | `{agent}` | {aim:g} | {count} | {last:,.0f} | {cells} |'
+        )
   return '\n'.join(lines)
 
 

@@ -112,7 +112,8 @@ def started():
 def test_interrupted_run_resumes_to_its_end(tmp_path, started):
   first = _launch(tmp_path, num_steps=10**6)
   started(first)
-  first.wait_for(lambda: '\nstep ' in first.output)
+  logs = [first.workdir / f'logs/actor_{i}.csv' for i in range(_NUM_ACTORS)]
+  first.wait_for(lambda: '\nstep ' in first.output and all(p.exists() for p in logs))
   assert set(first.nodes()) == {
     'replay/0', 'counter/0', 'learner/0', 'evaluator/0', 'actor/0', 'actor/1', 'stopper/0'
   }  # fmt: skip

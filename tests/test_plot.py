@@ -24,7 +24,7 @@ def _write_run(directory, returns, **overrides):
   os.makedirs(directory / 'logs')
   config = config_lib.make_config({'env': 'walker', 'task': 'walk', **overrides})
   (directory / 'config.json').write_text(config.to_json(), encoding='utf-8')
-  rows = ''.join(f'{1000 * i},{value},{2.5 * i}\n' for i, value in enumerate(returns))
+  rows = ''.join(f'{1000 * i},{value},{2 * i}\n' for i, value in enumerate(returns))
   (directory / 'logs/evaluator.csv').write_text(
     'actor_steps,episode_return,train_seconds\n' + rows, encoding='utf-8'
   )
@@ -50,17 +50,23 @@ def test_table_has_mean_and_deviation_over_seeds_at_equal_steps(tmp_path):
 
 
 def test_when_returns_are_reached_is_that_of_the_median_seed(tmp_path):
-  for seed, top in enumerate((40, 60, 90)):
-    _write_run(tmp_path / f'ddpg-seed{seed}', range(0, top, 10), agent='ddpg', seed=seed)
+  for seed, last in enumerate((30, 50, 80)):
+    returns = [*range(0, last, 10), *[last] * 9][:9]
+    _write_run(tmp_path / f'ddpg-seed{seed}', returns, agent='ddpg', seed=seed)
+  # This one is still running: both count to its step 2,000.
+  for seed, returns in enumerate(([0, 10, 20, 30], [0, 10, 10])):
+    _write_run(tmp_path / f'slow-seed{seed}', returns, agent='ddpg', seed=seed)
   _write_run(tmp_path / 'dsdpg-seed0', [0.0, 70.0, 0.0], agent='dsdpg')
-  result = _plot(tmp_path, f'--output={tmp_path}/curves', '--reach=30,50,80,90')
+  result = _plot(tmp_path, f'--output={tmp_path}/curves', '--reach=10,30,50,80,90')
   assert result.returncode == 0, result.stderr
   for row in (
-    '`ddpg` | 30 | 3 of 3 | 3,000 | 8 |',
-    '`ddpg` | 50 | 2 of 3 | 5,000 | 12 |',
-    '`ddpg` | 80 | 1 of 3 | - | - |',
-    '`ddpg` | 90 | 0 of 3 | - | - |',
-    '`dsdpg` | 50 | 1 of 1 | 1,000 | 2 |',
+    '`ddpg` | 30 | 3 of 3 | 8,000 | 3,000 | 6 |',
+    '`ddpg` | 50 | 2 of 3 | 8,000 | 5,000 | 10 |',
+    '`ddpg` | 80 | 1 of 3 | 8,000 | - | - |',
+    '`ddpg` | 90 | 0 of 3 | 8,000 | - | - |',
+    '`dsdpg` | 50 | 1 of 1 | 2,000 | 1,000 | 2 |',
+    '`slow` | 10 | 2 of 2 | 2,000 | 1,000 | 2 |',
+    '`slow` | 30 | 0 of 2 | 2,000 | - | - |',
   ):
     assert f'| walker-walk | {row}' in result.stdout.splitlines()
   wrong = _plot(tmp_path, '--reach=soon')
