@@ -138,7 +138,10 @@ def test_its_models_jacobian_is_compared_with_the_simulators(finished, tmp_path)
     (weight, updates) for weight in ('0.1', '10.0') for updates in ('1.0', '200.0')
   ]
   for before, after in (table[:2], table[2:]):
-    assert abs(1 - float(after['state_slope'])) < abs(1 - float(before['state_slope']))
+    errors = [float(row['reconstruction_error']) for row in (before, after)]
+    assert errors[1] < errors[0]
+    for row in (before, after):
+      assert -1.0 <= float(row['state_cosine']) <= 1.0
   assert float(table[1]['kl']) > float(table[3]['kl'])
 
 
