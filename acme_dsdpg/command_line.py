@@ -4,7 +4,7 @@ import importlib
 import inspect
 import re
 import sys
-from typing import Any, Callable, Dict, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 from absl import app, flags
 
@@ -40,6 +40,20 @@ def run(main: Callable[..., None], arguments: str = ''):
     sys.exit(2)
   except KeyboardInterrupt:
     sys.exit(130)
+
+
+def numbers(flag: flags.FlagHolder) -> List[float]:
+  """The values of a launcher's list flag.
+
+  Raises:
+    ConfigError: one of them is no number.
+  """
+  try:
+    return [float(value) for value in flag.value]
+  except ValueError as e:
+    raise config_lib.ConfigError(
+      f'{flag.name}={",".join(flag.value)!r} is not valid: it must be numbers.'
+    ) from e
 
 
 def _parse_flags(argv: Sequence[str]) -> Sequence[str]:

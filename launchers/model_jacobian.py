@@ -21,7 +21,6 @@ import tensorflow as tf
 
 import acme_dsdpg
 from acme_dsdpg import command_line, run_directory, simulation
-from acme_dsdpg import config as config_lib
 from acme_dsdpg import networks as networks_lib
 from acme_dsdpg.losses import cvae
 
@@ -169,12 +168,7 @@ def agreement(learned, truth, name):
 def main(workdir):
   """Compares and prints a row for each horizon and number of updates."""
   run = run_directory.load(workdir)
-  try:
-    kl_weights = [float(value) for value in _KL_WEIGHTS.value] or [run.dsdpg.kl_weight]
-  except ValueError as e:
-    raise config_lib.ConfigError(
-      f'kl_weights={",".join(_KL_WEIGHTS.value)!r} is not valid: it must be numbers.'
-    ) from e
+  kl_weights = command_line.numbers(_KL_WEIGHTS) or [run.dsdpg.kl_weight]
   for value in kl_weights:
     dataclasses.replace(run.dsdpg, kl_weight=value)  # Checked as the learner's.
   tf.config.threading.set_intra_op_parallelism_threads(1)

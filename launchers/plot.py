@@ -247,12 +247,7 @@ def plot_aggregate(means, improvements):
 
 def main(*paths):
   """Flags in, a table and two files out."""
-  try:
-    aims = [float(value) for value in _REACH.value]
-  except ValueError as e:
-    raise config_lib.ConfigError(
-      f'reach={",".join(_REACH.value)!r} is not valid: it must be numbers.'
-    ) from e
+  aims = command_line.numbers(_REACH)
   runs = read_runs(paths)
   figure = plot(runs, _REFERENCES.value)
   print(table(runs))
