@@ -158,6 +158,11 @@ class DSDPGConfig(_Checks):
       alone, which is what the world model then learns).
     num_samples: M, samples of the return a state-action pair (A.8).
     policy_num_samples: samples the policy's loss averages over.
+    num_critics: critics that learn beside each other from one target, in which the
+      samples of all of them are pooled; each has so many samples. Not the paper's.
+    num_dropped_samples: pooled samples of the target, those of the largest returns,
+      that are left out (as TQC does, against overestimation). Two point critics and 1
+      is clipped double Q-learning. Not the paper's.
     noise_dim: K, dimension of the critic's noise (A.8).
     kernel: the MMD's kernel on a distance.
     multiquadric_h: h of the multiquadric kernel (A.8).
@@ -202,6 +207,8 @@ class DSDPGConfig(_Checks):
 
   num_samples: int = 10
   policy_num_samples: int = 10
+  num_critics: int = 1
+  num_dropped_samples: int = 0
   noise_dim: int = 16
 
   kernel: str = 'multiquadric'
@@ -248,7 +255,8 @@ class DSDPGConfig(_Checks):
     self._one_of('targets', TARGETS)
     self._one_of('kernel', KERNELS)
     self._positive(
-        'num_samples', 'policy_num_samples', 'noise_dim', 'multiquadric_h',
+        'num_samples', 'policy_num_samples', 'num_critics', 'noise_dim',
+        'multiquadric_h',
         'rational_quadratic_alpha', 'n_step', 'target_update_rate',
         'policy_learning_rate', 'critic_learning_rate',
         'world_model_learning_rate', 'batch_size', 'min_replay_size',
@@ -259,6 +267,7 @@ class DSDPGConfig(_Checks):
     self._non_negative(
         'linear_return_weight', 'linear_gradient_weight', 'sobolev_weight',
         'action_gradient_scale', 'state_gradient_scale', 'sigma', 'kl_weight',
+        'num_dropped_samples',
     )  # fmt: skip
     _check(0 < self.discount <= 1, 'discount', self.discount, 'in (0, 1]')
     _check(
@@ -301,7 +310,21 @@ class DSDPGConfig(_Checks):
       self.num_samples,
       '2 or more with unbiased_mmd',
     )
+    pooled = self.num_critics * self.samples_per_critic
+    least = 2 if self.unbiased_mmd and self.critic == 'samples' else 1
+    _check(
+      self.num_dropped_samples <= pooled - least,
+      'num_dropped_samples',
+      self.num_dropped_samples,
+      f'at most {pooled - least}, so that {least} of the target are left '
+      f'({self.num_critics} critics with {self.samples_per_critic} samples each)',
+    )
     _check(bool(self.replay_table_name), 'replay_table_name', '', 'a name')
+
+  @property
+  def samples_per_critic(self) -> int:
+    """Samples of the return that each critic draws; a point critic has one."""
+    return self.num_samples if self.critic == 'samples' else 1
 
   @property
   def uses_world_model(self) -> bool:

@@ -73,9 +73,13 @@ def critic_samples(
   observation: np.ndarray,
   action: np.ndarray,
 ) -> np.ndarray:
-  """[z ; dz/da] at raw observations [N, S] and actions [N, A]: [N, M, 1 + A]."""
+  """[z ; dz/da] at raw observations [N, S] and actions [N, A]: [N, M, 1 + A].
+
+  M samples of each critic.
+  """
   point = config.critic == 'point'
-  shape = [len(action), 1 if point else _NUM_SAMPLES, 0 if point else config.noise_dim]
+  num_samples = config.num_critics * (1 if point else _NUM_SAMPLES)
+  shape = [len(action), num_samples, 0 if point else config.noise_dim]
   noise = tf.random.stateless_normal(shape, [0, 0])
   normalised = networks.normalizer(tf.constant(observation))
   samples = sobolev.sobolev_samples(

@@ -1,6 +1,16 @@
 """The learner: one step is world model, target, critic, policy, target networks."""
 
-from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+  Dict,
+  Iterator,
+  List,
+  Mapping,
+  NamedTuple,
+  Optional,
+  Sequence,
+  Tuple,
+  Union,
+)
 
 from absl import logging
 import acme
@@ -68,7 +78,7 @@ class DSDPGLearner(acme.Learner):
     self,
     networks: networks_lib.DSDPGNetworks,
     target_policy: networks_lib.Policy,
-    target_critic: networks_lib.Critic,
+    target_critic: Union[networks_lib.Critic, networks_lib.CriticEnsemble],
     config: config_lib.DSDPGConfig,
     iterator: Iterator[reverb.ReplaySample],
     seed: int = 0,
@@ -95,8 +105,8 @@ class DSDPGLearner(acme.Learner):
     self._networks = networks
     self._target_policy = target_policy
     self._target_critic = target_critic
-    self._target_policy.set_weights(networks.policy.get_weights())
-    self._target_critic.set_weights(networks.critic.get_weights())
+    for online, target in self._with_targets():
+      target.assign(online)
     self._config = config
     self._iterator = iterator
     self._seed = tf.constant([seed, 0], tf.int32)
@@ -252,7 +262,10 @@ class DSDPGLearner(acme.Learner):
     }
 
   def _bellman_target(self, batch: Batch, seeds: _Seeds) -> tf.Tensor:
-    """Sobolev samples of the target, [B, M, D] (Eqs. 15-18, 24)."""
+    """Sobolev samples of the target, [B, M, D] (Eqs. 15-18, 24).
+
+    Those of all critics, M in all, without those that are dropped.
+    """
     noise = self._noise(batch, self._num_samples, seeds.target)
     rows = self._model_rows(batch)
 
@@ -273,7 +286,7 @@ class DSDPGLearner(acme.Learner):
     if self._config.one_step_model:
       returns = target(observed(rows.outcome), batch.outcome.discount, 'none')
       result = tf.concat([returns, result[..., 1:]], axis=-1)
-    return result
+    return sobolev.drop_largest(result, self._config.num_dropped_samples)
 
   # What `plain.PlainLearner` does otherwise.
 
@@ -308,7 +321,11 @@ class DSDPGLearner(acme.Learner):
         samples = sobolev.sobolev_samples(
           self._critic, observation, action, noise, self._config.sobolev
         )
-        loss = tf.reduce_mean(self._critic_loss(batch, samples, target))
+        losses = [
+          self._critic_loss(batch, of_member, target)
+          for of_member in tf.split(samples, self._config.num_critics, axis=1)
+        ]
+        loss = tf.reduce_mean(losses)
       gradients = tape.gradient(loss, self._trainable['critic'])
       return gradients, {'critic_loss': loss, **_sample_metrics(samples, target)}
 
@@ -330,9 +347,9 @@ class DSDPGLearner(acme.Learner):
     return mmd.mmd2(samples, target, kernel, config.unbiased_mmd)
 
   def _policy_gradients(self, batch: Batch, seed: tf.Tensor) -> _Gradients:
-    num_samples = 1
+    num_samples = self._config.num_critics
     if self._config.critic == 'samples':
-      num_samples = self._config.policy_num_samples
+      num_samples *= self._config.policy_num_samples
 
     def of_states(observation, noise):
       with tf.GradientTape() as tape:
@@ -349,18 +366,20 @@ class DSDPGLearner(acme.Learner):
 
   def _update_target_networks(self):
     rate = self._config.target_update_rate
-    for online, target in (
-      (self._networks.policy, self._target_policy),
-      (self._networks.critic, self._target_critic),
-    ):
-      for source, destination in zip(online.variables, target.variables):
-        destination.assign_add(rate * (source - destination))
+    for online, target in self._with_targets():
+      target.assign_add(rate * (online - target))
 
   # What the algorithm is made of.
 
+  def _with_targets(self) -> Iterator[Tuple[tf.Variable, tf.Variable]]:
+    """Online variables, each with its target."""
+    yield from zip(self._networks.policy.variables, self._target_policy.variables)
+    yield from zip(self._networks.critic.variables, self._target_critic.variables)
+
   @property
   def _num_samples(self) -> int:
-    return self._config.num_samples if self._config.critic == 'samples' else 1
+    """Of all critics."""
+    return self._config.num_critics * self._config.samples_per_critic
 
   def _draw_seeds(self) -> _Seeds:
     folded = tf.random.experimental.stateless_fold_in(self._seed, self._num_steps)

@@ -4,11 +4,13 @@ M copies of every row go through encoder, decoder, policy and critic. The refere
 of tests and benchmarks; nothing else uses it.
 """
 
+import types
+
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from acme_dsdpg import learning
-from acme_dsdpg.losses import dpg, sobolev
+from acme_dsdpg.losses import sobolev
 
 tfd = tfp.distributions
 
@@ -18,10 +20,9 @@ class PlainLearner(learning.DSDPGLearner):
 
   @property
   def _critic(self) -> sobolev.Critic:
-    # A function: without `embed`, so given M copies of each state and action.
-    return lambda observation, action, noise: self._networks.critic(
-      observation, action, noise
-    )
+    # Functions: without `embed`, so given M copies of each state and action.
+    members = sobolev.members_of(self._networks.critic)
+    return types.SimpleNamespace(members=[member.__call__ for member in members])
 
   def _chunk_size(self, noise: tf.Tensor) -> int:
     return noise.shape[0]
@@ -41,7 +42,6 @@ class PlainLearner(learning.DSDPGLearner):
     return posterior.mean() + posterior.stddev() * standard
 
   def _policy_loss(self, observation: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-    num_samples = noise.shape[1]
-    copies = sobolev.repeat_rows(observation, num_samples)
-    noise = tf.reshape(noise, [copies.shape[0], 1, noise.shape[-1]])
-    return dpg.policy_loss(self._networks.policy, self._critic, copies, noise)
+    copies = sobolev.repeat_rows(observation, noise.shape[1])
+    action = self._networks.policy(copies)
+    return -tf.reduce_mean(sobolev.plain_returns(self._critic, copies, action, noise))

@@ -385,6 +385,48 @@ def test_ddpg_is_the_classic_squared_td_error_and_policy_gradient():
   np.testing.assert_allclose(row['policy_loss'], -np.mean(q), rtol=1e-4)
 
 
+def test_two_point_critics_and_one_dropped_are_clipped_double_q_learning():
+  run = _make('ddpg', num_critics=2, num_dropped_samples=1)
+  learner, (first, second) = run.learner, run.networks.critic.members
+  for target, seed in zip(run.parts['target_critic'].members, (0, 1)):
+    rng = np.random.default_rng(seed)
+    for variable in target.variables:
+      variable.assign_add(0.3 * rng.normal(size=variable.shape))
+  batch = learner._prepare(_transition(0))
+  outcome, noise = batch.outcome, tf.zeros([B, 0])
+  next_action = run.parts['target_policy'](outcome.next_observation)
+  next_q = [
+    member(outcome.next_observation, next_action, noise).numpy()
+    for member in run.parts['target_critic'].members
+  ]
+  assert 0 < np.sum(next_q[0] < next_q[1]) < B
+  y = outcome.reward + outcome.discount * np.minimum(*next_q)
+  seeds = learner._draw_seeds()
+  target = learner._bellman_target(batch, seeds)
+  np.testing.assert_allclose(target[:, 0, 0], y, rtol=1e-5, atol=1e-5)
+  _, metrics = learner._critic_gradients(batch, target, seeds.critic)
+  q = [member(batch.observation, batch.action, noise) for member in (first, second)]
+  loss = np.mean([np.mean((x - y) ** 2) for x in q])
+  np.testing.assert_allclose(metrics['critic_loss'], loss, rtol=1e-4)
+
+
+def test_each_of_several_critics_has_weights_and_samples_of_its_own():
+  run = _make('dsdpg_anchored', num_critics=2, num_dropped_samples=2)
+  before, after = _run(run, 2)[::2]
+  size = len(before['critic']) // 2
+  for values in (before, after):
+    pairs = zip(values['critic'][:size], values['critic'][size:])
+    assert any(np.any(a != b) for a, b in pairs)
+  for old, new in zip(before['critic'], after['critic']):
+    assert np.any(old != new)
+  learner = run.learner
+  batch, seeds = learner._prepare(_transition(0)), learner._draw_seeds()
+  assert learner._bellman_target(batch, seeds).shape == [B, 2 * M - 2, 1 + A]
+  one = _make('dsdpg_anchored')
+  for a, b in zip(_snapshot(one)['critic'], before['critic']):
+    np.testing.assert_array_equal(a, b)
+
+
 def test_a_one_step_model_gives_the_gradient_and_the_n_steps_the_return():
   def target(transition, **overrides):
     learner = _make('dsdpg_anchored', **overrides).learner

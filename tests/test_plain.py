@@ -78,6 +78,9 @@ def _stages(learner):
     # A residual of the input, noise and all: 5 + 2 + 3 wide.
     (2, False, {'agent': 'dsdpg_state_action', 'hidden_sizes': (10, 10)}),
     (B, True, {'targets': 'anchored'}),
+    (2, True, {'num_critics': 2, 'num_dropped_samples': 3}),
+    (B, False, {'agent': 'dsdpg_state_action', 'num_critics': 3}),
+    (B, True, {'agent': 'sobolev_ddpg', 'num_critics': 2, 'num_dropped_samples': 1}),
   ],
   ids=str,
 )
@@ -85,7 +88,7 @@ def test_losses_and_gradients_equal_the_plain_form(
   overrides, layer_norm, rows, monkeypatch
 ):
   config = config_lib.make_config({**SMALL, 'layer_norm': layer_norm, **overrides}).dsdpg
-  num_samples = config.num_samples if config.critic == 'samples' else 1
+  num_samples = config.num_critics * config.samples_per_critic
   monkeypatch.setattr(chunks, 'MAX_ROWS', rows * num_samples)
   assert chunks.chunk_size(B, num_samples) == min(B, rows)
   expected = _stages(_make(plain.PlainLearner, config))

@@ -3,7 +3,9 @@
 A critic is a callable `critic(observation [N, S], action [N, A], noise [N, K])`
 that returns one return a row, [N], and computes each row by itself (no batch
 normalisation). Its Sobolev sample is `[z ; dz/ds ; dz/da]`, of which the
-state-gradient, or both gradients, may be left out (`wrt`).
+state-gradient, or both gradients, may be left out (`wrt`). In place of a critic, an
+object with C `members` may stand (`networks.CriticEnsemble`): the first M / C samples of
+each pair are then the first member's, and so on.
 
 The target exists in two forms that compute the same numbers: `sobolev_target`
 applies the chain rule at the next state, so that the world model and the policy
@@ -11,7 +13,7 @@ see B rows; `plain_sobolev_target` is Algorithm 1 to the letter, M copies of eve
 row through everything. The second is the reference of tests and benchmark.
 """
 
-from typing import Callable, Tuple
+from typing import Any, Callable, Sequence, Tuple
 
 import tensorflow as tf
 
@@ -51,19 +53,7 @@ def samples_and_gradients(
   Raises:
     ValueError: the critic ignores the observation or the action.
   """
-  num_samples = noise.shape[1]
-  embedding, sample, input_gradients = _in_halves(critic, observation, action)
-  embedding = [repeat_rows(x, num_samples) for x in embedding]
-  with tf.GradientTape(watch_accessed_variables=False) as tape:
-    tape.watch(embedding)
-    z = sample(embedding, _flatten(noise))
-  # Rows are independent, so the gradient of the sum is each row's gradient.
-  gradients = input_gradients(tape.gradient(z, embedding))
-  for name, gradient in zip(('observation', 'action'), gradients):
-    if gradient is None:
-      raise ValueError(f'The critic does not depend on its {name}.')
-  unflatten = lambda x: tf.reshape(x, [-1, num_samples, *x.shape[1:]])
-  return unflatten(z), unflatten(gradients[0]), unflatten(gradients[1])
+  return _pooled(_member_samples_and_gradients, critic, observation, action, noise)
 
 
 def sobolev_samples(
@@ -90,10 +80,8 @@ def sobolev_samples(
   """
   _check_wrt(wrt)
   if wrt == 'none':
-    num_samples = noise.shape[1]
-    embedding, sample, _ = _in_halves(critic, observation, action)
-    z = sample([repeat_rows(x, num_samples) for x in embedding], _flatten(noise))
-    return tf.reshape(z, [-1, num_samples, 1])
+    (z,) = _pooled(_member_samples, critic, observation, action, noise)
+    return z[..., tf.newaxis]
   z, dz_ds, dz_da = samples_and_gradients(critic, observation, action, noise)
   blocks = [dz_da] if wrt == 'action' else [dz_ds, dz_da]
   return tf.concat([z[..., tf.newaxis], *blocks], axis=-1)
@@ -199,13 +187,63 @@ def plain_sobolev_target(
     if wrt != 'none':
       s, a = _split(x, observation, wrt)
     reward, next_observation = model(s, a)
-    z = critic(next_observation, policy(next_observation), _flatten(noise))
+    z = plain_returns(critic, next_observation, policy(next_observation), noise)
     y = reward + discount * z
   blocks = [y[:, tf.newaxis]]
   if wrt != 'none':
     blocks.append(tape.gradient(y, x))
   target = tf.concat(blocks, axis=-1)
   return tf.stop_gradient(tf.reshape(target, [-1, num_samples, target.shape[-1]]))
+
+
+def plain_returns(
+  critic: Critic, observation: tf.Tensor, action: tf.Tensor, noise: tf.Tensor
+) -> tf.Tensor:
+  """Samples of the return where every row has been copied M times.
+
+  Args:
+    critic: see the module's text.
+    observation: [B * M, S] float.
+    action: [B * M, A] float.
+    noise: [B, M, K] float.
+
+  Returns:
+    [B * M].
+  """
+  members = members_of(critic)
+  batch_size, num_samples = noise.shape[:2]
+
+  def by_member(rows):
+    rows = tf.reshape(rows, [batch_size, num_samples, rows.shape[-1]])
+    return [_flatten(part) for part in tf.split(rows, len(members), axis=1)]
+
+  parts = zip(members, *map(by_member, (observation, action, _flatten(noise))))
+  z = [tf.reshape(member(*rows), [batch_size, -1]) for member, *rows in parts]
+  return tf.reshape(tf.concat(z, axis=1), [-1])
+
+
+def drop_largest(samples: tf.Tensor, number: int) -> tf.Tensor:
+  """Leaves out the samples of the largest returns, each with its gradient.
+
+  With the samples of several critics pooled, as TQC (Kuznetsov et al., 2020) truncates
+  its target's atoms.
+
+  Args:
+    samples: [B, M, D] float, first coordinate the return.
+    number: of samples dropped for each pair, below M.
+
+  Returns:
+    [B, M - number, D], by increasing return; `samples` itself if number is 0.
+  """
+  if not number:
+    return samples
+  order = tf.argsort(samples[..., 0], axis=-1)
+  return tf.gather(samples, order[:, : samples.shape[1] - number], batch_dims=1)
+
+
+def members_of(critic: Any) -> Sequence[Critic]:
+  """The critics of an ensemble; the critic itself where it is one."""
+  return getattr(critic, 'members', (critic,))
 
 
 def anchored(model: Model, reward: tf.Tensor, next_observation: tf.Tensor) -> Model:
@@ -266,6 +304,40 @@ def _split(x: tf.Tensor, observation: tf.Tensor, wrt: str):
     return observation, x
   state_size = observation.shape[-1]
   return tf.split(x, [state_size, x.shape[-1] - state_size], axis=-1)
+
+
+def _pooled(function: Callable[..., Tuple[tf.Tensor, ...]], critic, *args):
+  """`function(member, *args)` for each member, with its part of the noise, the last."""
+  members = members_of(critic)
+  *pair, noise = args
+  parts = [
+    function(member, *pair, its_noise)
+    for member, its_noise in zip(members, tf.split(noise, len(members), axis=1))
+  ]
+  return tuple(tf.concat(part, axis=1) for part in zip(*parts))
+
+
+def _member_samples(critic, observation, action, noise):
+  num_samples = noise.shape[1]
+  embedding, sample, _ = _in_halves(critic, observation, action)
+  z = sample([repeat_rows(x, num_samples) for x in embedding], _flatten(noise))
+  return (tf.reshape(z, [-1, num_samples]),)
+
+
+def _member_samples_and_gradients(critic, observation, action, noise):
+  num_samples = noise.shape[1]
+  embedding, sample, input_gradients = _in_halves(critic, observation, action)
+  embedding = [repeat_rows(x, num_samples) for x in embedding]
+  with tf.GradientTape(watch_accessed_variables=False) as tape:
+    tape.watch(embedding)
+    z = sample(embedding, _flatten(noise))
+  # Rows are independent, so the gradient of the sum is each row's gradient.
+  gradients = input_gradients(tape.gradient(z, embedding))
+  for name, gradient in zip(('observation', 'action'), gradients):
+    if gradient is None:
+      raise ValueError(f'The critic does not depend on its {name}.')
+  unflatten = lambda x: tf.reshape(x, [-1, num_samples, *x.shape[1:]])
+  return unflatten(z), unflatten(gradients[0]), unflatten(gradients[1])
 
 
 def _in_halves(critic: Critic, observation: tf.Tensor, action: tf.Tensor):

@@ -1,7 +1,7 @@
 """The agent's networks, and the factory that builds them from spec and config."""
 
 import dataclasses
-from typing import Optional
+from typing import Optional, Union
 
 from acme import specs
 import numpy as np
@@ -9,13 +9,14 @@ import tensorflow as tf
 
 from acme_dsdpg import config as config_lib
 from acme_dsdpg.networks import layers
-from acme_dsdpg.networks.critic import Critic
+from acme_dsdpg.networks.critic import Critic, CriticEnsemble
 from acme_dsdpg.networks.policy import ActingPolicy, Normalizer, Policy
 from acme_dsdpg.networks.world_model import WorldModel
 
 __all__ = [
   'ActingPolicy',
   'Critic',
+  'CriticEnsemble',
   'DSDPGNetworks',
   'Normalizer',
   'Policy',
@@ -31,13 +32,14 @@ class DSDPGNetworks:
   Attributes:
     normalizer: raw observations [B, S] to normalised ones.
     policy: [B, S] to actions [B, A].
-    critic: observation [N, S], action [N, A], noise [N, K] to returns [N].
+    critic: observation [N, S], action [N, A], noise [N, K] to returns [N]; an ensemble
+      where there are several.
     world_model: None where targets are observed.
   """
 
   normalizer: Normalizer
   policy: Policy
-  critic: Critic
+  critic: Union[Critic, CriticEnsemble]
   world_model: Optional[WorldModel]
 
   def make_acting_policy(self) -> ActingPolicy:
@@ -70,14 +72,22 @@ def make_networks(
   # One seed for each network whether or not it is there: the presets then start
   # from the same policy.
   policy_seed, critic_seed, model_seed = (next(stream) for _ in range(3))
+  critic_seeds = [critic_seed, *(next(stream) for _ in range(config.num_critics - 1))]
+  critics = [
+    Critic(
+      (observation_size, action_size, noise_dim),
+      seed=critic_seed,
+      name=f'critic_{i}' if i else 'critic',
+      **mlp,
+    )
+    for i, critic_seed in enumerate(critic_seeds)
+  ]
   networks = DSDPGNetworks(
     normalizer=Normalizer(
       observation_size, config.normalize_observations, dtype=dtype, name='normalizer'
     ),
     policy=Policy(spec.actions, seed=policy_seed, name='policy', **mlp),
-    critic=Critic(
-      (observation_size, action_size, noise_dim), seed=critic_seed, name='critic', **mlp
-    ),
+    critic=CriticEnsemble(critics, name='critics') if len(critics) > 1 else critics[0],
     world_model=WorldModel(
       observation_size,
       config.world_model_hidden_sizes,
@@ -91,7 +101,8 @@ def make_networks(
   observation = tf.zeros([1, observation_size], dtype)
   action = tf.zeros([1, action_size], dtype)
   networks.policy(networks.normalizer(observation))
-  networks.critic(observation, action, tf.zeros([1, noise_dim], dtype))
+  for critic in critics:
+    critic(observation, action, tf.zeros([1, noise_dim], dtype))
   if networks.world_model is not None:
     networks.world_model(observation, action, tf.zeros([1], dtype), observation)
   return networks

@@ -1,4 +1,4 @@
-"""The critic: a sample of the return from noise, or one return."""
+"""The critic: a sample of the return from noise, or one return; and several of them."""
 
 from typing import List, Sequence, Tuple
 
@@ -63,3 +63,15 @@ class Critic(tf.keras.Model):
       self._mlp.input_gradient(gradients, 0, self._action_start),
       self._mlp.input_gradient(gradients, self._action_start, self._noise_start),
     )
+
+
+class CriticEnsemble(tf.Module):
+  """Critics beside each other, which `losses.sobolev` takes for one.
+
+  Of M samples of a state and action the first M / C are the first member's, and so on.
+  """
+
+  def __init__(self, members: Sequence[Critic], name: str):
+    """Initializes the ensemble from its C members, built."""
+    super().__init__(name=name)
+    self.members = list(members)

@@ -1,5 +1,7 @@
 """Sobolev samples and targets against the oracle and finite differences."""
 
+import types
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -106,6 +108,35 @@ def test_each_pair_keeps_its_own_noise_and_its_copies_beside_each_other():
     for name in ('observation', 'action', 'noise'):
       setattr(alone, name, getattr(inputs, name)[b : b + 1])
     np.testing.assert_allclose(x[b], _samples(ClosedForm(), alone, 'none')[0], rtol=1e-12)
+
+
+# Ensembles.
+
+
+@pytest.mark.parametrize('wrt', WRT)
+def test_an_ensembles_members_share_the_samples_out_in_order(wrt):
+  first, second = ClosedForm(seed=0), ClosedForm(seed=1)
+  ensemble = types.SimpleNamespace(members=[first.critic, second.critic])
+  inputs = Inputs()
+  x = sobolev.sobolev_samples(
+    ensemble, inputs.observation, inputs.action, inputs.noise, wrt
+  )
+  for problem, part in ((first, slice(0, M // 2)), (second, slice(M // 2, M))):
+    expected = _samples(problem, inputs, wrt, noise=inputs.noise[:, part])
+    np.testing.assert_allclose(x[:, part], expected, rtol=1e-12)
+
+
+def test_the_largest_returns_are_dropped_each_with_its_gradient():
+  x = np.random.default_rng(0).normal(size=(B, M, 1 + A))
+  kept = sobolev.drop_largest(tf.constant(x), 2).numpy()
+  for row, left in zip(x, kept):
+    expected = sorted(row.tolist())[: M - 2]
+    np.testing.assert_array_equal(left, expected)
+
+
+def test_nothing_is_dropped_unless_asked():
+  x = tf.random.normal([B, M, 1 + A])
+  assert sobolev.drop_largest(x, 0) is x
 
 
 def test_repeat_rows_puts_the_copies_beside_each_other():
