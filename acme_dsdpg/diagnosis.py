@@ -77,15 +77,16 @@ def critic_samples(
 
   M samples of each critic.
   """
+  normalised = networks.normalizer(tf.constant(observation))
+  return _samples(networks, config, normalised, tf.constant(action), 'action').numpy()
+
+
+def _samples(networks, config, normalised, action, wrt='none'):
   point = config.critic == 'point'
   num_samples = config.num_critics * (1 if point else _NUM_SAMPLES)
-  shape = [len(action), num_samples, 0 if point else config.noise_dim]
+  shape = [action.shape[0], num_samples, 0 if point else config.noise_dim]
   noise = tf.random.stateless_normal(shape, [0, 0])
-  normalised = networks.normalizer(tf.constant(observation))
-  samples = sobolev.sobolev_samples(
-    networks.critic, normalised, tf.constant(action), noise, 'action'
-  )
-  return samples.numpy()
+  return sobolev.sobolev_samples(networks.critic, normalised, action, noise, wrt)
 
 
 def compare_returns(
@@ -169,26 +170,8 @@ def compare_gradients(
   num_steps = horizon(config.discount)
   if not num_steps:
     raise config_lib.ConfigError('Returns that are not discounted have no end.')
-  environment = simulator.environment
-  timestep = environment.reset()
-  states, observations, actions, followed = [], [], [], []
-  while len(states) < num_states:
-    for _ in range(every):
-      if timestep.last():
-        timestep = environment.reset()
-      action = policy(timestep.observation)
-      state, observation = simulator.state(), timestep.observation
-      timestep = environment.step(action)
-    states.append(state)
-    followed.append((action, timestep.observation))
-    observations.append(observation)
-    actions.append(np.clip(action, _STEP - 1.0, 1.0 - _STEP).astype(np.float32))
-  samples = critic_samples(networks, config, np.array(observations), np.array(actions))
-  for state, (action, observation) in zip(states, followed):
-    if not np.allclose(
-      simulator.outcome(state, [action], 1.0)[1:], observation, atol=1e-3
-    ):
-      raise config_lib.ConfigError('The simulator does not replay this task.')
+  states, observations, actions = _visit(simulator, policy, num_states, every)
+  samples = critic_samples(networks, config, observations, actions)
 
   def slope(state, action, direction):
     ends = [
@@ -204,6 +187,121 @@ def compare_gradients(
     for state, action in zip(states, actions)
   ]
   return samples[..., 1:].mean(1), np.array(simulated)
+
+
+def compare_targets(
+  networks: networks_lib.DSDPGNetworks,
+  config: config_lib.DSDPGConfig,
+  simulator: simulation.Simulator,
+  policy: Callable[[np.ndarray], np.ndarray],
+  num_states: int,
+  every: int = 15,
+  seed: int = 0,
+) -> Dict[str, np.ndarray]:
+  """The critic's mean dz/da beside the target's, dR/da + gamma (ds+/da)^T dv/ds+.
+
+  Of one step, v being the online critic's mean return under the online policy: what the
+  critic would have to learn if it were right about v, and what it is told.
+
+  Args:
+    networks: trained.
+    config: theirs.
+    simulator: of the task.
+    policy: observation [S] to action [A].
+    num_states: N, along episodes with exploration noise.
+    every: steps between two of them.
+    seed: of that noise.
+
+  Returns:
+    [N, A] each: 'critic'; 'reward' and 'bootstrap', the target's two parts with the
+    derivatives of the simulator, by central differences; with a one-step world model
+    'model_reward' and 'model_bootstrap', the same with its own, at the inferred latent.
+
+  Raises:
+    ConfigError: the simulator cannot be set back to these states.
+  """
+  states, observation, action = _visit(
+    simulator, policy, num_states, every, config.sigma, seed
+  )
+  outcome = lambda state, chosen: simulator.outcome(state, [chosen], config.discount)
+  outcomes = np.array([outcome(*pair) for pair in zip(states, action)], np.float32)
+  moves = _STEP * np.eye(action.shape[1])
+  jacobian = [
+    [(outcome(s, a + move) - outcome(s, a - move)) / (2.0 * _STEP) for move in moves]
+    for s, a in zip(states, action)
+  ]
+  raw = tf.constant(outcomes[:, 1:])
+  with tf.GradientTape() as tape:
+    tape.watch(raw)
+    next_observation = networks.normalizer(raw)
+    next_action = networks.policy(next_observation)
+    returns = _samples(networks, config, next_observation, next_action)
+    value = tf.reduce_mean(returns, axis=1)[:, 0]
+  by_raw, by_normalised = tape.gradient(value, [raw, next_observation])
+
+  def parts(jacobian, dv_ds, prefix):
+    through = np.einsum('nas,ns->na', jacobian[..., 1:], dv_ds)
+    return {
+      f'{prefix}reward': jacobian[..., 0],
+      f'{prefix}bootstrap': config.discount * through,
+    }
+
+  samples = critic_samples(networks, config, observation, action)
+  result = {'critic': samples[..., 1:].mean(1), **parts(np.array(jacobian), by_raw, '')}
+  if networks.world_model is not None and config.one_step_model:
+    model, normalised = (
+      networks.world_model,
+      networks.normalizer(tf.constant(observation)),
+    )
+    action, reward = tf.constant(action), tf.constant(outcomes[:, 0])
+    latent = model.encode(normalised, action, reward, next_observation).mean()
+
+    def decode(action):
+      reward, next_observation = model.decode(normalised, action, latent)
+      return tf.concat([reward[:, tf.newaxis], next_observation], axis=1)
+
+    _, learned = sobolev.value_and_jacobian(decode, action)
+    result.update(parts(learned.numpy(), by_normalised, 'model_'))
+  return result
+
+
+def _visit(
+  simulator: simulation.Simulator,
+  policy: Callable[[np.ndarray], np.ndarray],
+  num_states: int,
+  every: int,
+  sigma: float = 0.0,
+  seed: int = 0,
+) -> Tuple[List[simulation.State], np.ndarray, np.ndarray]:
+  """States along episodes, their observations [N, S], the actions there [N, A].
+
+  The actions are drawn in by the width of a central difference.
+
+  Raises:
+    ConfigError: the simulator cannot be set back to these states.
+  """
+  environment, rng = simulator.environment, np.random.default_rng(seed)
+  timestep = environment.reset()
+  states, observations, actions, followed = [], [], [], []
+  while len(states) < num_states:
+    for _ in range(every):
+      if timestep.last():
+        timestep = environment.reset()
+      action = policy(timestep.observation)
+      if sigma:
+        action = np.clip(action + sigma * rng.normal(size=action.shape), -1.0, 1.0)
+      state, observation = simulator.state(), timestep.observation
+      timestep = environment.step(action.astype(np.float32))
+    states.append(state)
+    followed.append((action, timestep.observation))
+    observations.append(observation)
+    actions.append(np.clip(action, _STEP - 1.0, 1.0 - _STEP).astype(np.float32))
+  for state, (action, observation) in zip(states, followed):
+    if not np.allclose(
+      simulator.outcome(state, [action], 1.0)[1:], observation, atol=1e-3
+    ):
+      raise config_lib.ConfigError('The simulator does not replay this task.')
+  return states, np.array(observations), np.array(actions)
 
 
 def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -11,7 +11,9 @@ policy acts here and now:
 - the critic's samples of dz/da by action.
 
 `--gradients=30` compares the critic's mean dz/da with finite differences of returns that
-are simulated anew, from as many states.
+are simulated anew, from as many states. `--targets=200` compares it with the gradient of
+its one-step target, the simulator's derivatives in place of the world model's, and those
+with each other.
 """
 
 import os
@@ -44,6 +46,9 @@ from acme_dsdpg import networks as networks_lib
 _OUTPUT = flags.DEFINE_string('output', 'diagnosis', 'Files to write: .png and .pdf.')
 _GRADIENTS = flags.DEFINE_integer(
   'gradients', 0, 'States whose dz/da is compared with simulated returns; 2 A each.', 0
+)
+_TARGETS = flags.DEFINE_integer(
+  'targets', 0, "States whose dz/da is compared with the target's; 2 A + 1 steps each.", 0
 )
 _EPISODES = flags.DEFINE_integer('episodes', 5, 'Of each kind.', 1)
 _SEED = flags.DEFINE_integer('seed', 3_000_000, "Of the environment's randomness.", 0)
@@ -104,6 +109,38 @@ def plot(config, predicted, obtained, gradients, errors):
   return figure
 
 
+def agreement(learned, simulated):
+  """Of gradients, [N, A] each, in words."""
+  cosines = diagnosis.cosines(learned, simulated)
+  low, high = np.quantile(cosines, [0.25, 0.75])
+  slope = np.sum(learned * simulated) / np.sum(simulated**2)
+  return (
+    f'cosine, median {np.median(cosines):.2f}, quartiles {low:.2f} to {high:.2f}, '
+    f'slope {slope:.2f}'
+  )
+
+
+def report_targets(parts):
+  """Prints how the critic and its target agree; of `diagnosis.compare_targets`."""
+  norm = lambda x: np.median(np.linalg.norm(x, axis=-1))
+  true = parts['reward'] + parts['bootstrap']
+  print(
+    f"dz/da against its target's by the simulator: {agreement(parts['critic'], true)}"
+  )
+  pairs = [('', true)]
+  if 'model_reward' in parts:
+    told = parts['model_reward'] + parts['model_bootstrap']
+    print(f"dz/da against its target's by the model: {agreement(parts['critic'], told)}")
+    print(f"the target's by the model, by the simulator: {agreement(told, true)}")
+    pairs.append(('model_', told))
+  for prefix, total in pairs:
+    print(
+      f'medians by the {"model" if prefix else "simulator"}: |dR/da| '
+      f'{norm(parts[f"{prefix}reward"]):.4f}, the bootstrapped part '
+      f'{norm(parts[f"{prefix}bootstrap"]):.4f}, both {norm(total):.4f}'
+    )
+
+
 def main(workdir):
   """Episodes, numbers, figure."""
   config = run_directory.load(workdir)
@@ -134,17 +171,17 @@ def main(workdir):
         f'world model, {label}: squared error / variance, mean of the states '
         f'{error[:-1].mean():.3f}, worst {error[:-1].max():.3f}, reward {error[-1]:.3f}'
       )
-  if _GRADIENTS.value:
+  if _GRADIENTS.value or _TARGETS.value:
     simulation.check_config(config)
     simulator = simulation.Simulator(config.env, config.task, seed)
-    learned, simulated = diagnosis.compare_gradients(
+  if _GRADIENTS.value:
+    pair = diagnosis.compare_gradients(
       networks, agent, simulator, policy, _GRADIENTS.value
     )
-    cosines = diagnosis.cosines(learned, simulated)
-    print(
-      f'dz/da against simulated returns: cosine, median {np.median(cosines):.2f}, '
-      f'quartiles {np.quantile(cosines, 0.25):.2f} to {np.quantile(cosines, 0.75):.2f}, '
-      f'slope {np.sum(learned * simulated) / np.sum(simulated**2):.2f}'
+    print(f'dz/da against simulated returns: {agreement(*pair)}')
+  if _TARGETS.value:
+    report_targets(
+      diagnosis.compare_targets(networks, agent, simulator, policy, _TARGETS.value)
     )
   figure = plot(config, predicted, obtained, gradients, errors)
   for suffix in ('png', 'pdf'):

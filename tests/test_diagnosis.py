@@ -2,6 +2,7 @@
 
 import types
 
+from acme import specs
 import dm_env
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import diagnosis, simulation
+from acme_dsdpg import networks as networks_lib
 
 CONFIG = config_lib.DSDPGConfig(discount=0.5, n_step=2, targets='reconstructed')
 
@@ -127,6 +129,56 @@ def test_gradients_are_central_differences_of_the_simulators_values():
   # Drawn in, so that no difference leaves the bounds.
   expected = (slope + slope.T) @ [0.3, -0.9]
   np.testing.assert_allclose(simulated, [expected] * 2, rtol=1e-5)
+
+
+def test_a_targets_gradient_is_the_difference_of_its_value_and_the_models_its_own():
+  simulator = simulation.Simulator('cartpole', 'balance', seed=1)
+  config = config_lib.DSDPGConfig(critic='point', discount=0.9, hidden_sizes=(16, 16))
+  spec = specs.make_environment_spec(simulator.environment)
+  networks = networks_lib.make_networks(spec, config)
+  networks.normalizer.variance.assign([0.5, 1.0, 2.0, 3.0, 4.0])
+  for variable in networks.policy.variables:
+    variable.assign_add(0.2 * np.random.default_rng(0).normal(size=variable.shape))
+  policy = lambda s: networks.make_acting_policy()(s[np.newaxis]).numpy()[0]
+  parts = diagnosis.compare_targets(networks, config, simulator, policy, 3, every=5)
+
+  # The same states again.
+  simulator = simulation.Simulator('cartpole', 'balance', seed=1)
+  states, _, actions = diagnosis._visit(simulator, policy, 3, 5, config.sigma)
+
+  def target(state, action):
+    reward, *raw = simulator.outcome(state, [action], 0.9)
+    raw = np.array([raw], np.float32)
+    z = diagnosis.critic_samples(networks, config, raw, policy(raw[0])[np.newaxis])
+    return np.array([reward, 0.9 * z[..., 0].mean()])
+
+  step = np.array([0.1])
+  for i, (state, action) in enumerate(zip(states, actions)):
+    rise = (target(state, action + step) - target(state, action - step)) / 0.2
+    np.testing.assert_allclose(parts['reward'][i, 0], rise[0], rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(parts['bootstrap'][i, 0], rise[1], rtol=0.05)
+
+  class Exact:
+    """A model of the simulator's derivative in these states, of normalised outcomes."""
+
+    def encode(self, s, a, r, next_s):
+      return types.SimpleNamespace(mean=lambda: (a.numpy(), r, next_s))
+
+    def decode(self, s, a, latent):
+      at, reward, next_s = latent
+      return reward + rewards[:, 0] * (a - at)[:, 0], next_s + rises * (a - at)
+
+  rewards, deviation = parts['reward'], np.sqrt(networks.normalizer.variance.numpy())
+  ends = [
+    [simulator.outcome(s, [a + sign * step], 0.9)[1:] for s, a in zip(states, actions)]
+    for sign in (1.0, -1.0)
+  ]
+  rises = np.float32((np.array(ends[0]) - np.array(ends[1])) / 0.2 / deviation)
+  networks.world_model = Exact()
+  simulator = simulation.Simulator('cartpole', 'balance', seed=1)
+  parts = diagnosis.compare_targets(networks, config, simulator, policy, 3, every=5)
+  for name in ('reward', 'bootstrap'):
+    np.testing.assert_allclose(parts[f'model_{name}'], parts[name], rtol=1e-3, atol=1e-6)
 
 
 class Environment(dm_env.Environment):
