@@ -184,6 +184,8 @@ class DSDPGConfig(_Checks):
       instead of Swish. Not the paper's; see the README's deviations.
     normalize_observations: standardise observations by the running mean and
       deviation of those replayed. Not the paper's; see the README.
+    normalize_outcomes: standardise what the world model predicts, the reward and the
+      change of the state, by running mean and deviation. Not the paper's.
     policy_learning_rate: step size of the policy's Rectified Adam.
     critic_learning_rate: step size of the critic's Rectified Adam.
     world_model_learning_rate: step size of the world model's Adam.
@@ -230,6 +232,7 @@ class DSDPGConfig(_Checks):
   world_model_hidden_sizes: Tuple[int, ...] = (512, 512, 512)
   layer_norm: bool = True
   normalize_observations: bool = True
+  normalize_outcomes: bool = False
 
   policy_learning_rate: float = 3e-4
   critic_learning_rate: float = 3e-4

@@ -235,12 +235,15 @@ class DSDPGLearner(acme.Learner):
       )
 
     n_step = outcome(transition)
-    return Batch(
+    batch = Batch(
       observation=normalizer(transition.observation),
       action=transition.action,
       outcome=n_step,
       model_outcome=outcome(transition.extras) if self._config.one_step_model else n_step,
     )
+    if self._networks.world_model is not None:
+      self._networks.world_model.observe(*_outcome_of(batch), finite)
+    return batch
 
   def _world_model_gradients(self, batch: Batch, seed: tf.Tensor) -> _Gradients:
     model = self._networks.world_model
@@ -249,9 +252,8 @@ class DSDPGLearner(acme.Learner):
       losses = cvae.cvae_loss(
         posterior,
         model.prior(),
-        lambda latent: model.decode(batch.observation, batch.action, latent),
-        batch.model_outcome.reward,
-        batch.model_outcome.next_observation,
+        lambda latent: model.predict_outcome(batch.observation, batch.action, latent),
+        *model.outcome(*_outcome_of(batch)),
         self._config.kl_weight,
         seed,
       )
@@ -480,6 +482,12 @@ def named_arrays(transition: types.Transition) -> Dict[str, np.ndarray]:
     outcome = adding.Outcome(*transition.extras)
     fields.update({f'first_step_{k}': v for k, v in outcome._asdict().items()})
   return {name: np.asarray(value) for name, value in fields.items()}
+
+
+def _outcome_of(batch: Batch) -> Sequence[tf.Tensor]:
+  """Where the world model starts, and what it is to predict."""
+  outcome = batch.model_outcome
+  return batch.observation, outcome.reward, outcome.next_observation
 
 
 def encoder_inputs(batch: Batch) -> Sequence[tf.Tensor]:

@@ -155,9 +155,11 @@ def main(workdir):
   predicted, obtained, gradients = diagnosis.compare_returns(networks, agent, clean)
   low, high = np.quantile(predicted, [0.05, 0.95], axis=1)
   inside = np.mean((low <= obtained) & (obtained <= high))
+  with np.errstate(invalid='ignore'):  # Not a number where every return was the same.
+    correlation = np.corrcoef(obtained, predicted.mean(1))[0, 1]
   print(
     f'return: obtained {obtained.mean():.2f}, predicted {predicted.mean():.2f}, '
-    f'correlation {np.corrcoef(obtained, predicted.mean(1))[0, 1]:.2f}, '
+    f'correlation {correlation:.2f}, '
     f'within 5% to 95%: {inside:.0%}, spread of the samples {predicted.std(1).mean():.2f}'
   )
   norm = np.linalg.norm(gradients, axis=-1)

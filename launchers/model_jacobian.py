@@ -101,7 +101,10 @@ def compare(n_step, kl_weight, data, states, simulator, config):
   truth = true_jacobians(simulator, chosen_states, chosen_actions, config.discount, scale)
   test = [tf.constant(x[chosen]) for x in rows]
 
-  model = networks_lib.WorldModel(normal.shape[1], config.world_model_hidden_sizes, 0)
+  model = networks_lib.WorldModel(
+    normal.shape[1], config.world_model_hidden_sizes, 0, config.normalize_outcomes
+  )
+  model.observe(train[0], train[2], train[3])
   model(test[0], test[1], test[2], test[3])
   optimizer = tf.keras.optimizers.Adam(config.world_model_learning_rate)
   optimizer._create_all_weights(model.trainable_variables)
@@ -115,9 +118,8 @@ def compare(n_step, kl_weight, data, states, simulator, config):
       losses = cvae.cvae_loss(
         model.encode(s, a, r, next_s),
         model.prior(),
-        lambda latent: model.decode(s, a, latent),
-        r,
-        next_s,
+        lambda latent: model.predict_outcome(s, a, latent),
+        *model.outcome(s, r, next_s),
         kl_weight,
         seed + 1,
       )

@@ -210,6 +210,21 @@ def test_normalizer_changes_only_if_observations_are_normalised():
   assert not _same(before, after, ['policy'])
 
 
+def test_normalised_outcomes_have_the_statistics_of_the_steps_the_model_spans():
+  run = _make('dsdpg_anchored', normalize_outcomes=True, normalize_observations=False)
+  _run(run, 3)
+  batches = [_transition(i) for i in range(3)]
+  first_steps = [b.extras.next_observation - b.observation for b in batches]
+  rewards = np.concatenate([b.extras.reward for b in batches])[:, np.newaxis]
+  outcomes = np.concatenate([rewards, np.concatenate(first_steps)], axis=-1)
+  normalizer = run.networks.world_model._normalizer
+  np.testing.assert_allclose(normalizer.mean, outcomes.mean(0), rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(normalizer.variance, outcomes.var(0), rtol=1e-4)
+  _poisoned(run, 'reward', np.nan)
+  run.learner.step()
+  np.testing.assert_allclose(normalizer.mean, outcomes.mean(0), rtol=1e-4, atol=1e-5)
+
+
 def test_world_model_learns_the_same_whatever_critic_and_policy_are():
   agent = 'ddpg_mmd_reconstructed'
   first, second = _make(agent), _make(agent)

@@ -78,6 +78,7 @@ def _stages(learner):
     # A residual of the input, noise and all: 5 + 2 + 3 wide.
     (2, False, {'agent': 'dsdpg_state_action', 'hidden_sizes': (10, 10)}),
     (B, True, {'targets': 'anchored'}),
+    (2, True, {'normalize_outcomes': True}),
     (2, True, {'num_critics': 2, 'num_dropped_samples': 3}),
     (B, False, {'agent': 'dsdpg_state_action', 'num_critics': 3}),
     (B, True, {'agent': 'sobolev_ddpg', 'num_critics': 2, 'num_dropped_samples': 1}),

@@ -92,6 +92,7 @@ def make_networks(
       observation_size,
       config.world_model_hidden_sizes,
       model_seed,
+      config.normalize_outcomes,
       dtype=dtype,
       name='world_model',
     )

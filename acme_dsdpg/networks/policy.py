@@ -13,7 +13,7 @@ _MAX_DEVIATION = 10.0
 
 
 class Normalizer(tf.keras.layers.Layer):
-  """Standardises observations by a running mean and deviation.
+  """Standardises observations, say, by a running mean and deviation.
 
   Its statistics are weights, so they travel with the policy's to actors,
   checkpoints and the SavedModel. Disabled, it is the identity.
@@ -33,6 +33,10 @@ class Normalizer(tf.keras.layers.Layer):
       return observation
     x = (observation - self.mean) * tf.math.rsqrt(self.variance + 1e-6)
     return tf.clip_by_value(x, -_MAX_DEVIATION, _MAX_DEVIATION)
+
+  def invert(self, x: tf.Tensor) -> tf.Tensor:
+    """Standardised [..., S] back to what they were, but for the clipping."""
+    return self.mean + tf.sqrt(self.variance + 1e-6) * x if self._enabled else x
 
   def update(self, observation: tf.Tensor, finite: tf.Tensor = True):
     """Merges the statistics of a batch, [B, S] (Chan et al., 1979).
