@@ -85,6 +85,7 @@ def plot(runs, references):
   palette = matplotlib.colormaps['tab20'].colors
   order = known + [a for a in agents if a not in known]
   colours = {a: palette[(2 * i + i // 10) % 20] for i, a in enumerate(order)}
+  labels = {agent: f'{agent} ({seed_counts(runs, agent)})' for agent in agents}
   figure, axes = plt.subplots(
     1, len(runs), figsize=(5 * len(runs), 4.2), squeeze=False, layout='constrained'
   )
@@ -94,8 +95,7 @@ def plot(runs, references):
       length = min(len(steps) for steps, *_ in seeds)
       steps = seeds[0][0][:length]
       returns = np.stack([r[:length] for _, r, _ in seeds])
-      label = f'{agent} ({len(seeds)} seed{"s" * (len(seeds) > 1)})'
-      axis.plot(steps, returns.mean(0), color=colours[agent], label=label)
+      axis.plot(steps, returns.mean(0), color=colours[agent], label=labels[agent])
       if len(seeds) > 1:
         low, high = returns.mean(0) - returns.std(0), returns.mean(0) + returns.std(0)
         axis.fill_between(steps, low, high, color=colours[agent], alpha=0.2, lw=0)
@@ -118,6 +118,14 @@ def plot(runs, references):
     handles.values(), handles, loc='outside lower center', ncols=4, fontsize=8
   )
   return figure
+
+
+def seed_counts(runs, agent):
+  """In words; tasks may differ in it."""
+  counts = {len(curves[agent]) for curves in runs.values() if agent in curves}
+  least, most = min(counts), max(counts)
+  plural = 's' if most > 1 else ''
+  return f'{least} to {most} seeds' if least < most else f'{most} seed{plural}'
 
 
 def table(runs):
