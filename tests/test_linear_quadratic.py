@@ -164,6 +164,9 @@ class _TrueModel(tf.keras.Model):
     reward = -quadratic(s, self._problem.W) - quadratic(a, self._problem.R)
     return reward, mean + scale * w
 
+  def observe(self, *args):
+    """It learns nothing."""
+
 
 class _MeanModel(_TrueModel):
   """The true mean dynamics: what a model without a latent could know."""
