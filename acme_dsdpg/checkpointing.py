@@ -89,16 +89,9 @@ def clean(workdir: str, cut: Optional[Cut]):
 
 def check_config(cut: Cut, config: config_lib.ExperimentConfig):
   """Raises ConfigError where the cut is another agent's or another environment's."""
-  now = json.loads(config.to_json())
-  parts = [(cut.config, now), (cut.config.get('dsdpg', {}), now['dsdpg'])]
-  different = [
-    f'{name} was {before.get(name)!r}, is {after[name]!r}'
-    for before, after in parts
-    for name in after
-    if name != 'dsdpg'
-    and name not in config_lib.RESUMABLE
-    and before.get(name) != after[name]
-  ]
+  # A field that is younger than the cut had what is its default now.
+  before = config_lib.ExperimentConfig.from_json(json.dumps(cut.config))
+  different = config_lib.differences(before, config)
   if different:
     raise config_lib.ConfigError(
       f'{cut.path!r} is the checkpoint of another run: {"; ".join(different)}.'

@@ -12,7 +12,7 @@ import dataclasses
 import difflib
 import json
 import math
-from typing import Any, Dict, Iterable, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
 CRITICS = ('samples', 'point')
 SOBOLEV = ('none', 'action', 'state_action')
@@ -159,10 +159,11 @@ class DSDPGConfig(_Checks):
     num_samples: M, samples of the return a state-action pair (A.8).
     policy_num_samples: samples the policy's loss averages over.
     num_critics: critics that learn beside each other from one target, in which the
-      samples of all of them are pooled; each has so many samples. Not the paper's.
+      samples of all of them are pooled; each has `num_samples`. The policy ascends the
+      mean over all, `policy_num_samples` of each. Not the paper's.
     num_dropped_samples: pooled samples of the target, those of the largest returns,
-      that are left out (as TQC does, against overestimation). Two point critics and 1
-      is clipped double Q-learning. Not the paper's.
+      that are left out (as TQC does, against overestimation). With two point critics
+      and 1 the target is that of clipped double Q-learning. Not the paper's.
     noise_dim: K, dimension of the critic's noise (A.8).
     kernel: the MMD's kernel on a distance.
     multiquadric_h: h of the multiquadric kernel (A.8).
@@ -430,6 +431,17 @@ def fields() -> Dict[str, dataclasses.Field]:
   del result['dsdpg']
   result.update({f.name: f for f in dataclasses.fields(DSDPGConfig)})
   return result
+
+
+def differences(old: ExperimentConfig, new: ExperimentConfig) -> List[str]:
+  """What `new` may not change of a run begun with `old`, in words."""
+  flat = lambda c: {**dataclasses.asdict(c), **dataclasses.asdict(c.dsdpg)}
+  before, now = flat(old), flat(new)
+  return [
+    f'{name} was {before[name]!r}, is {now[name]!r}'
+    for name in fields()
+    if before[name] != now[name] and name not in RESUMABLE
+  ]
 
 
 def make_config(

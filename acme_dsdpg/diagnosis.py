@@ -13,6 +13,7 @@ from acme_dsdpg.losses import sobolev
 
 Episode = Dict[str, np.ndarray]
 _NUM_SAMPLES = 200  # Of the critic, at each state.
+_NUM_LATENTS = 20  # Of the world model, at each transition.
 _LEFT = 0.05  # What is left of a reward where the returns are cut off.
 _STEP = 0.1  # Of the finite differences, actions in [-1, 1].
 
@@ -201,7 +202,9 @@ def compare_targets(
   """The critic's mean dz/da beside the target's, dR/da + gamma (ds+/da)^T dv/ds+.
 
   Of one step, v being the online critic's mean return under the online policy: what the
-  critic would have to learn if it were right about v, and what it is told.
+  critic would have to learn if it were right about v, and what the world model would
+  tell it. Of several critics' samples the same share is dropped as from their target, by
+  the return of one step.
 
   Args:
     networks: trained.
@@ -215,7 +218,8 @@ def compare_targets(
   Returns:
     [N, A] each: 'critic'; 'reward' and 'bootstrap', the target's two parts with the
     derivatives of the simulator, by central differences; with a one-step world model
-    'model_reward' and 'model_bootstrap', the same with its own, at the inferred latent.
+    'model_reward' and 'model_bootstrap', the same with its own, the mean over latents
+    drawn from the posterior as the learner draws them.
 
   Raises:
     ConfigError: the simulator cannot be set back to these states.
@@ -236,7 +240,9 @@ def compare_targets(
     next_observation = networks.normalizer(raw)
     next_action = networks.policy(next_observation)
     returns = _samples(networks, config, next_observation, next_action)
-    value = tf.reduce_mean(returns, axis=1)[:, 0]
+    of_learner = config.num_critics * config.samples_per_critic
+    dropped = config.num_dropped_samples * returns.shape[1] // of_learner
+    value = tf.reduce_mean(sobolev.drop_largest(returns, dropped), axis=1)[:, 0]
   by_raw, by_normalised = tape.gradient(value, [raw, next_observation])
 
   def parts(jacobian, dv_ds, prefix):
@@ -249,20 +255,31 @@ def compare_targets(
   samples = critic_samples(networks, config, observation, action)
   result = {'critic': samples[..., 1:].mean(1), **parts(np.array(jacobian), by_raw, '')}
   if networks.world_model is not None and config.one_step_model:
-    model, normalised = (
+    normalised = networks.normalizer(tf.constant(observation))
+    learned = _model_jacobian(
       networks.world_model,
-      networks.normalizer(tf.constant(observation)),
+      (normalised, tf.constant(action), tf.constant(outcomes[:, 0]), next_observation),
     )
-    action, reward = tf.constant(action), tf.constant(outcomes[:, 0])
-    latent = model.encode(normalised, action, reward, next_observation).mean()
+    result.update(parts(learned, by_normalised, 'model_'))
+  return result
 
-    def decode(action):
-      reward, next_observation = model.decode(normalised, action, latent)
+
+def _model_jacobian(
+  model: networks_lib.WorldModel, transitions: Sequence[tf.Tensor]
+) -> np.ndarray:
+  """d[R ; s+]/da of the world model, the mean over latents: [N, A, 1 + S]."""
+  observation, action, *_ = transitions
+  posterior = model.encode(*transitions)
+
+  def jacobian(latent):
+    def decode(moved):
+      reward, next_observation = model.decode(observation, moved, latent)
       return tf.concat([reward[:, tf.newaxis], next_observation], axis=1)
 
-    _, learned = sobolev.value_and_jacobian(decode, action)
-    result.update(parts(learned.numpy(), by_normalised, 'model_'))
-  return result
+    return sobolev.value_and_jacobian(decode, action)[1].numpy()
+
+  draws = [posterior.sample(seed=[0, i]) for i in range(_NUM_LATENTS)]
+  return np.mean([jacobian(latent) for latent in draws], axis=0)
 
 
 def _visit(

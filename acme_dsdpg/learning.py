@@ -264,9 +264,9 @@ class DSDPGLearner(acme.Learner):
     }
 
   def _bellman_target(self, batch: Batch, seeds: _Seeds) -> tf.Tensor:
-    """Sobolev samples of the target, [B, M, D] (Eqs. 15-18, 24).
+    """Sobolev samples of the target, [B, N, D] (Eqs. 15-18, 24).
 
-    Those of all critics, M in all, without those that are dropped.
+    Those of all critics, N of them after `num_dropped_samples` are left out.
     """
     noise = self._noise(batch, self._num_samples, seeds.target)
     rows = self._model_rows(batch)
@@ -375,8 +375,11 @@ class DSDPGLearner(acme.Learner):
 
   def _with_targets(self) -> Iterator[Tuple[tf.Variable, tf.Variable]]:
     """Online variables, each with its target."""
-    yield from zip(self._networks.policy.variables, self._target_policy.variables)
-    yield from zip(self._networks.critic.variables, self._target_critic.variables)
+    for online, target in (
+      (self._networks.policy, self._target_policy),
+      (self._networks.critic, self._target_critic),
+    ):
+      yield from zip(online.variables, target.variables, strict=True)
 
   @property
   def _num_samples(self) -> int:
@@ -399,7 +402,7 @@ class DSDPGLearner(acme.Learner):
     return self._networks.critic
 
   def _chunk_size(self, noise: tf.Tensor) -> int:
-    """States taken together, for noise [B, M, K]."""
+    """States taken together, for noise [B, M, K] of all critics."""
     return chunks.chunk_size(*noise.shape[:2])
 
   def _apply(

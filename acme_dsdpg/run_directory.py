@@ -9,7 +9,6 @@
 TensorFlow is not imported here.
 """
 
-import dataclasses
 import fcntl
 import os
 import shutil
@@ -112,13 +111,7 @@ def check_same(
   old: config_lib.ExperimentConfig, new: config_lib.ExperimentConfig, workdir: str
 ):
   """Raises ConfigError where a run may not be resumed with another config."""
-  flat = lambda c: {**dataclasses.asdict(c), **dataclasses.asdict(c.dsdpg)}
-  before, now = flat(old), flat(new)
-  different = [
-    f'{name} was {before[name]!r}, is {now[name]!r}'
-    for name in config_lib.fields()
-    if before[name] != now[name] and name not in config_lib.RESUMABLE
-  ]
+  different = config_lib.differences(old, new)
   if different:
     raise config_lib.ConfigError(
       f'workdir={workdir!r} holds a run with another config '

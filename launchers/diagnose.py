@@ -12,7 +12,7 @@ policy acts here and now:
 
 `--gradients=30` compares the critic's mean dz/da with finite differences of returns that
 are simulated anew, from as many states. `--targets=200` compares it with the gradient of
-its one-step target, the simulator's derivatives in place of the world model's, and those
+a one-step target, the simulator's derivatives in place of the world model's, and those
 with each other.
 """
 
@@ -123,14 +123,13 @@ def agreement(learned, simulated):
 def report_targets(parts):
   """Prints how the critic and its target agree; of `diagnosis.compare_targets`."""
   norm = lambda x: np.median(np.linalg.norm(x, axis=-1))
+  label = "dz/da against the one-step target's by the"
   true = parts['reward'] + parts['bootstrap']
-  print(
-    f"dz/da against its target's by the simulator: {agreement(parts['critic'], true)}"
-  )
+  print(f'{label} simulator: {agreement(parts["critic"], true)}')
   pairs = [('', true)]
   if 'model_reward' in parts:
     told = parts['model_reward'] + parts['model_bootstrap']
-    print(f"dz/da against its target's by the model: {agreement(parts['critic'], told)}")
+    print(f'{label} model: {agreement(parts["critic"], told)}')
     print(f"the target's by the model, by the simulator: {agreement(told, true)}")
     pairs.append(('model_', told))
   for prefix, total in pairs:
@@ -175,15 +174,17 @@ def main(workdir):
       )
   if _GRADIENTS.value or _TARGETS.value:
     simulation.check_config(config)
-    simulator = simulation.Simulator(config.env, config.task, seed)
+  simulate = lambda: simulation.Simulator(config.env, config.task, seed)
   if _GRADIENTS.value:
     pair = diagnosis.compare_gradients(
-      networks, agent, simulator, policy, _GRADIENTS.value
+      networks, agent, simulate(), policy, _GRADIENTS.value
     )
     print(f'dz/da against simulated returns: {agreement(*pair)}')
   if _TARGETS.value:
     report_targets(
-      diagnosis.compare_targets(networks, agent, simulator, policy, _TARGETS.value)
+      diagnosis.compare_targets(
+        networks, agent, simulate(), policy, _TARGETS.value, seed=seed
+      )
     )
   figure = plot(config, predicted, obtained, gradients, errors)
   for suffix in ('png', 'pdf'):

@@ -1,5 +1,6 @@
 """Diagnostics against returns counted by hand, closed forms and the simulator."""
 
+import dataclasses
 import types
 
 from acme import specs
@@ -162,7 +163,7 @@ def test_a_targets_gradient_is_the_difference_of_its_value_and_the_models_its_ow
     """A model of the simulator's derivative in these states, of normalised outcomes."""
 
     def encode(self, s, a, r, next_s):
-      return types.SimpleNamespace(mean=lambda: (a.numpy(), r, next_s))
+      return types.SimpleNamespace(sample=lambda seed: (a.numpy(), r, next_s))
 
     def decode(self, s, a, latent):
       at, reward, next_s = latent
@@ -179,6 +180,27 @@ def test_a_targets_gradient_is_the_difference_of_its_value_and_the_models_its_ow
   parts = diagnosis.compare_targets(networks, config, simulator, policy, 3, every=5)
   for name in ('reward', 'bootstrap'):
     np.testing.assert_allclose(parts[f'model_{name}'], parts[name], rtol=1e-3, atol=1e-6)
+
+
+def test_of_two_point_critics_and_one_dropped_the_target_is_the_smaller_ones():
+  config = config_lib.DSDPGConfig(critic='point', discount=0.9, hidden_sizes=(16, 16))
+  spec = specs.make_environment_spec(
+    simulation.Simulator('cartpole', 'balance').environment
+  )
+  two = dataclasses.replace(config, num_critics=2, num_dropped_samples=1)
+  networks = networks_lib.make_networks(spec, two)
+  members = networks.critic.members
+  policy = lambda s: networks.make_acting_policy()(s[np.newaxis]).numpy()[0]
+  compare = lambda networks, config: diagnosis.compare_targets(
+    networks, config, simulation.Simulator('cartpole', 'balance', seed=1), policy, 6, 40
+  )['bootstrap']
+  pooled = compare(networks, two)
+  alone = [
+    compare(dataclasses.replace(networks, critic=member), config) for member in members
+  ]
+  assert not np.allclose(*alone)
+  ours = [np.isclose(pooled, x, rtol=1e-4, atol=1e-7) for x in alone]
+  assert np.all(ours[0] | ours[1])
 
 
 class Environment(dm_env.Environment):

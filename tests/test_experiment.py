@@ -116,10 +116,17 @@ def look(launcher, *args):
 
 def test_a_run_is_looked_into(finished, tmp_path):
   workdir, _ = finished
-  flags = ('--episodes=1', '--gradients=2', f'--output={tmp_path / "d"}')
+  flags = ('--episodes=1', '--gradients=2', '--targets=3', f'--output={tmp_path / "d"}')
   result = look('diagnose.py', workdir, *flags)
   assert result.returncode == 0, result.stderr
-  for text in ('return: obtained', '|dz/da|: mean', 'from the prior', 'cosine, median'):
+  for text in (
+    'return: obtained',
+    '|dz/da|: mean',
+    'from the prior',
+    'cosine, median',
+    "the one-step target's by the simulator",
+    'medians by the model',
+  ):
     assert text in result.stdout
   assert (tmp_path / 'd.png').stat().st_size > 10_000
 

@@ -1,5 +1,6 @@
 """The learner on random batches: what a step changes, and what it does not."""
 
+import dataclasses
 import itertools
 import types as python_types
 
@@ -38,6 +39,7 @@ SPEC = specs.EnvironmentSpec(
   rewards=specs.Array((), np.float32),
   discounts=specs.BoundedArray((), np.float32, 0.0, 1.0),
 )
+TWO_CRITICS = dict(num_critics=2, num_dropped_samples=2)
 ALWAYS = {
   'skipped_updates',
   'critic_loss',
@@ -277,8 +279,9 @@ def test_same_seed_same_first_hundred_updates_bit_for_bit(hundred):
   assert all(np.isfinite(value) for value in hundred.rows[-1].values())
 
 
-def test_same_state_same_updates_under_xla(tmp_path):
-  run = _make('dsdpg_anchored', jit_compile=True, hidden_sizes=(8, 8))
+@pytest.mark.parametrize('overrides', [{}, TWO_CRITICS], ids=str)
+def test_same_state_same_updates_under_xla(overrides, tmp_path):
+  run = _make('dsdpg_anchored', jit_compile=True, hidden_sizes=(8, 8), **overrides)
   checkpoint = tf.train.Checkpoint(**run.learner.state)
   start = checkpoint.write(str(tmp_path / 'start'))
   first = _run(run, 20)  # Its four batches come five times.
@@ -309,13 +312,15 @@ def test_world_model_learns_to_reconstruct(hundred):
   assert np.mean(errors[-4:]) < 0.5 * np.mean(errors[:4])
 
 
-def test_a_restored_learner_goes_on_identically(hundred, tmp_path):
-  config = config_lib.make_config({'agent': 'dsdpg_anchored', **SMALL})
+@pytest.mark.parametrize('overrides', [{}, TWO_CRITICS], ids=str)
+def test_a_restored_learner_goes_on_identically(overrides, tmp_path):
+  config = config_lib.make_config({'agent': 'dsdpg_anchored', **SMALL, **overrides})
 
   def checkpointer(run):
     return checkpointing.Checkpointer(str(tmp_path), config, run.learner.state)
 
-  saved = hundred
+  saved = _make('dsdpg_anchored', **overrides)
+  _run(saved, 8)  # Its four batches come twice.
   table = reverb.Table.queue('queue', 1)
   server = reverb.Server(
     [table], checkpointer=checkpointing.replay_checkpointer(str(tmp_path), None, [table])
@@ -324,21 +329,22 @@ def test_a_restored_learner_goes_on_identically(hundred, tmp_path):
   assert checkpointer(saved).save({'actor_steps': 7}, client)
   server.stop()
   expected = _run(saved, 4)
-  restored = _make('dsdpg_anchored', networks_seed=5)
+  restored = _make('dsdpg_anchored', networks_seed=5, **overrides)
   assert not _same(_snapshot(restored), expected[0], ['policy'])
   checkpointer(restored).restore(checkpointing.newest(str(tmp_path)))
   for first, second in zip(_run(restored, 4), expected):
     assert _same(first, second)
 
 
-def test_xla_and_plain_graphs_agree_on_the_same_noise(monkeypatch):
+@pytest.mark.parametrize('overrides', [{}, TWO_CRITICS], ids=str)
+def test_xla_and_plain_graphs_agree_on_the_same_noise(overrides, monkeypatch):
   # From the same seed, XLA draws other noise.
   def noise(shape, *unused_args, **unused_kwargs):
     indices = tf.cast(tf.range(tf.reduce_prod(shape)), tf.float32)
     return tf.reshape(1.5 * tf.sin(indices**2), shape)
 
   monkeypatch.setattr(samplers, 'normal', noise)
-  runs = [_make('dsdpg_anchored', jit_compile=jit) for jit in (False, True)]
+  runs = [_make('dsdpg_anchored', jit_compile=j, **overrides) for j in (False, True)]
   for run in runs:
     run.learner._noise = lambda batch, count, seed: noise([B, count, 3])
   plain, compiled = (_run(run, 3)[-1] for run in runs)
@@ -423,6 +429,34 @@ def test_two_point_critics_and_one_dropped_are_clipped_double_q_learning():
   q = [member(batch.observation, batch.action, noise) for member in (first, second)]
   loss = np.mean([np.mean((x - y) ** 2) for x in q])
   np.testing.assert_allclose(metrics['critic_loss'], loss, rtol=1e-4)
+
+
+def test_of_several_critics_each_return_keeps_the_gradient_of_its_own_critic():
+  kind = dict(critic='point', num_dropped_samples=0)
+  both = _make('dsdpg_anchored', num_critics=2, **kind)
+  members = both.parts['target_critic'].members
+  for seed, member in enumerate(members):
+    rng = np.random.default_rng(seed)
+    for variable in member.variables:
+      variable.assign_add(0.3 * rng.normal(size=variable.shape))
+  alone = _make('dsdpg_anchored', **kind)
+
+  def target(run):
+    learner = run.learner
+    return learner._bellman_target(
+      learner._prepare(_transition(0)), learner._draw_seeds()
+    ).numpy()
+
+  pooled = target(both)
+  for i, member in enumerate(members):
+    alone.parts['target_critic'].set_weights(member.get_weights())
+    np.testing.assert_allclose(pooled[:, i], target(alone)[:, 0], rtol=1e-4, atol=1e-5)
+  both.learner._config = dataclasses.replace(both.config, num_dropped_samples=1)
+  smaller = np.argmin(pooled[..., 0], axis=1)
+  assert 0 < np.sum(smaller) < B
+  np.testing.assert_allclose(
+    target(both)[:, 0], pooled[np.arange(B), smaller], rtol=1e-4, atol=1e-5
+  )
 
 
 def test_each_of_several_critics_has_weights_and_samples_of_its_own():

@@ -9,13 +9,12 @@ def sobolev_squared_error(
   """|z_x - z_y|^2 + lambda |grad_x - grad_y|^2 on Sobolev samples (Eq. 10).
 
   Args:
-    x: [B, M, D] float, first coordinate the return, the others its gradient; a
-      point critic has M = 1.
-    y: [B, M, D] float, the target.
+    x: [B, 1, D] float, first coordinate the return, the others its gradient.
+    y: [B, N, D] float, the target; N = 1 but for several critics.
     gradient_weight: lambda.
 
   Returns:
-    [B], the mean over M.
+    [B], the mean over N. Its gradient in x is that of the error from the mean target.
   """
   squared = tf.math.squared_difference(x, y)
   error = squared[..., 0] + gradient_weight * tf.reduce_sum(squared[..., 1:], -1)

@@ -213,11 +213,12 @@ def plain_returns(
   members = members_of(critic)
   batch_size, num_samples = noise.shape[:2]
 
-  def by_member(rows):
-    rows = tf.reshape(rows, [batch_size, num_samples, rows.shape[-1]])
-    return [_flatten(part) for part in tf.split(rows, len(members), axis=1)]
+  def by_member(copies):
+    return [_flatten(part) for part in tf.split(copies, len(members), axis=1)]
 
-  parts = zip(members, *map(by_member, (observation, action, _flatten(noise))))
+  unflatten = lambda rows: tf.reshape(rows, [batch_size, num_samples, rows.shape[-1]])
+  copies = (unflatten(observation), unflatten(action), noise)
+  parts = zip(members, *map(by_member, copies))
   z = [tf.reshape(member(*rows), [batch_size, -1]) for member, *rows in parts]
   return tf.reshape(tf.concat(z, axis=1), [-1])
 
@@ -306,12 +307,17 @@ def _split(x: tf.Tensor, observation: tf.Tensor, wrt: str):
   return tf.split(x, [state_size, x.shape[-1] - state_size], axis=-1)
 
 
-def _pooled(function: Callable[..., Tuple[tf.Tensor, ...]], critic, *args):
-  """`function(member, *args)` for each member, with its part of the noise, the last."""
+def _pooled(
+  function: Callable[..., Tuple[tf.Tensor, ...]],
+  critic: Any,
+  observation: tf.Tensor,
+  action: tf.Tensor,
+  noise: tf.Tensor,
+) -> Tuple[tf.Tensor, ...]:
+  """`function` of each member and its part of the noise; [B, M, ...] of all."""
   members = members_of(critic)
-  *pair, noise = args
   parts = [
-    function(member, *pair, its_noise)
+    function(member, observation, action, its_noise)
     for member, its_noise in zip(members, tf.split(noise, len(members), axis=1))
   ]
   return tuple(tf.concat(part, axis=1) for part in zip(*parts))

@@ -1,5 +1,6 @@
 """Kill -9, damaged and foreign checkpoints, a full disk."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -152,8 +153,20 @@ def test_another_runs_checkpoint_is_refused_with_the_differences(tmp_path, whole
   shutil.copytree(whole[0] / 'checkpoints', workdir / 'checkpoints')
   status, _, err = runs.run(workdir, hidden_sizes=(9, 8), sigma=0.1)
   assert status == 2
-  assert 'hidden_sizes was [8, 8], is [9, 8]' in err
+  assert 'hidden_sizes was (8, 8), is (9, 8)' in err
   assert 'sigma was 0.3, is 0.1' in err
+
+
+def test_a_field_younger_than_the_checkpoint_had_its_default(whole):
+  cut = checkpointing.newest(str(whole[0]))
+  config = config_lib.make_config(runs.TINY)
+  old = json.loads(json.dumps(cut.config))
+  del old['dsdpg']['num_critics']
+  cut = dataclasses.replace(cut, config=old)
+  checkpointing.check_config(cut, config)
+  changed = config_lib.make_config({**runs.TINY, 'num_critics': 2})
+  with pytest.raises(config_lib.ConfigError, match='num_critics was 1, is 2'):
+    checkpointing.check_config(cut, changed)
 
 
 def test_other_shapes_are_refused_even_under_the_same_config(tmp_path, whole):
