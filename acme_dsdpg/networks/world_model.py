@@ -70,8 +70,7 @@ class WorldModel(tf.keras.Model):
     """
     outcome = [reward[:, tf.newaxis], next_observation]
     if self._normalizer is not None:
-      outcome = self.outcome(observation, reward, next_observation)
-      outcome = [outcome[0][:, tf.newaxis], outcome[1]]
+      outcome = [self._normalizer(_join(observation, reward, next_observation))]
     inputs = [observation, action, *outcome]
     mean, scale = tf.split(self._encoder(tf.concat(inputs, axis=-1)), 2, axis=-1)
     scale = tf.nn.softplus(scale) + _MIN_SCALE
