@@ -83,11 +83,20 @@ def critic_samples(
 
 
 def _samples(networks, config, normalised, action, wrt='none'):
+  """With the same noise in all rows: what differs between two of them is theirs."""
   point = config.critic == 'point'
   num_samples = config.num_critics * (1 if point else _NUM_SAMPLES)
-  shape = [action.shape[0], num_samples, 0 if point else config.noise_dim]
-  noise = tf.random.stateless_normal(shape, [0, 0])
+  shape = [1, num_samples, 0 if point else config.noise_dim]
+  noise = tf.repeat(tf.random.stateless_normal(shape, [0, 0]), action.shape[0], axis=0)
   return sobolev.sobolev_samples(networks.critic, normalised, action, noise, wrt)
+
+
+def _mean_return(networks, config, normalised):
+  """v, [N]: the mean return of the policy's actions, without what a target drops."""
+  returns = _samples(networks, config, normalised, networks.policy(normalised))
+  of_learner = config.num_critics * config.samples_per_critic
+  dropped = config.num_dropped_samples * returns.shape[1] // of_learner
+  return tf.reduce_mean(sobolev.drop_largest(returns, dropped), axis=1)[:, 0]
 
 
 def compare_returns(
@@ -158,36 +167,54 @@ def compare_gradients(
   simulator: simulation.Simulator,
   policy: Callable[[np.ndarray], np.ndarray],
   num_states: int,
-  every: int = 40,
-) -> Tuple[np.ndarray, np.ndarray]:
-  """The critic's mean dz/da and that of returns simulated anew, [N, A] each.
+  num_steps: int,
+  every: int = 15,
+  seed: int = 0,
+) -> Dict[str, np.ndarray]:
+  """The critic's mean dz/da beside differences of returns simulated anew.
 
-  In states along an episode of `policy`, at its own actions drawn in by the width of a
-  central difference, the policy being followed for `horizon` steps afterwards.
+  Of `num_steps` rewards, the policy's after the first action, and of the critic's own
+  mean return where they end. One-sided differences: where the forward ones and the
+  backward ones do not agree, the return has no slope of that width to be learned.
+
+  Args:
+    networks: trained.
+    config: theirs.
+    simulator: of the task.
+    policy: observation [S] to action [A].
+    num_states: N, along episodes with exploration noise.
+    num_steps: of the simulator, before the critic's value.
+    every: steps between two of the states.
+    seed: of that noise.
+
+  Returns:
+    [N, A] each: 'critic', 'forward', 'backward'.
 
   Raises:
-    ConfigError: the discount is 1, or the simulator cannot be set back to these states.
+    ConfigError: the simulator cannot be set back to these states.
   """
-  num_steps = horizon(config.discount)
-  if not num_steps:
-    raise config_lib.ConfigError('Returns that are not discounted have no end.')
-  states, observations, actions = _visit(simulator, policy, num_states, every)
-  samples = critic_samples(networks, config, observations, actions)
-
-  def slope(state, action, direction):
-    ends = [
-      simulator.value(state, action + sign * _STEP * direction, policy, config.discount,
-                      num_steps)
-      for sign in (1.0, -1.0)
-    ]  # fmt: skip
-    return (ends[0] - ends[1]) / (2.0 * _STEP)
-
-  directions = np.eye(len(actions[0]))
-  simulated = [
-    [slope(state, action, direction) for direction in directions]
-    for state, action in zip(states, actions)
+  states, observation, action = _visit(
+    simulator, policy, num_states, every, config.sigma, seed
+  )
+  num_actions = action.shape[1]
+  moves = _STEP * np.concatenate([np.zeros([1, num_actions]), np.eye(num_actions)])
+  moves = np.concatenate([moves, -moves[1:]])
+  ends = [
+    simulator.rollout(state, at + move, policy, config.discount, num_steps)
+    for state, at in zip(states, action)
+    for move in moves
   ]
-  return samples[..., 1:].mean(1), np.array(simulated)
+  ends = np.array(ends, np.float32)
+  value = _mean_return(networks, config, networks.normalizer(tf.constant(ends[:, 1:])))
+  returns = ends[:, 0] + config.discount**num_steps * value.numpy()
+  still, forward, backward = np.split(
+    returns.reshape([num_states, -1]), [1, 1 + num_actions], axis=1
+  )
+  return {
+    'critic': critic_samples(networks, config, observation, action)[..., 1:].mean(1),
+    'forward': (forward - still) / _STEP,
+    'backward': (still - backward) / _STEP,
+  }
 
 
 def compare_targets(
@@ -238,11 +265,7 @@ def compare_targets(
   with tf.GradientTape() as tape:
     tape.watch(raw)
     next_observation = networks.normalizer(raw)
-    next_action = networks.policy(next_observation)
-    returns = _samples(networks, config, next_observation, next_action)
-    of_learner = config.num_critics * config.samples_per_critic
-    dropped = config.num_dropped_samples * returns.shape[1] // of_learner
-    value = tf.reduce_mean(sobolev.drop_largest(returns, dropped), axis=1)[:, 0]
+    value = _mean_return(networks, config, next_observation)
   by_raw, by_normalised = tape.gradient(value, [raw, next_observation])
 
   def parts(jacobian, dv_ds, prefix):
@@ -287,8 +310,8 @@ def _visit(
   policy: Callable[[np.ndarray], np.ndarray],
   num_states: int,
   every: int,
-  sigma: float = 0.0,
-  seed: int = 0,
+  sigma: float,
+  seed: int,
 ) -> Tuple[List[simulation.State], np.ndarray, np.ndarray]:
   """States along episodes, their observations [N, S], the actions there [N, A].
 
@@ -305,8 +328,7 @@ def _visit(
       if timestep.last():
         timestep = environment.reset()
       action = policy(timestep.observation)
-      if sigma:
-        action = np.clip(action + sigma * rng.normal(size=action.shape), -1.0, 1.0)
+      action = np.clip(action + sigma * rng.normal(size=action.shape), -1.0, 1.0)
       state, observation = simulator.state(), timestep.observation
       timestep = environment.step(action.astype(np.float32))
     states.append(state)

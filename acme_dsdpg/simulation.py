@@ -46,25 +46,25 @@ class Simulator:
     remaining = iter(actions)
     return self._run(state, lambda _: next(remaining), len(actions), discount)
 
-  def value(
+  def rollout(
     self,
     state: State,
     action: np.ndarray,
     policy: Callable[[np.ndarray], np.ndarray],
     discount: float,
     num_steps: int,
-  ) -> float:
-    """The discounted return of `action` in `state`, then `policy`'s, cut off.
+  ) -> np.ndarray:
+    """[R ; s+] after `action` in `state`, then `policy`'s actions: [1 + S].
 
     Args:
       state: from `state()`.
       action: [A] in [-1, 1].
       policy: flat observation [S] to action [A].
       discount: gamma.
-      num_steps: rewards that are summed.
+      num_steps: steps in all, whose discounted rewards R is the sum of.
     """
     choose = lambda observation: action if observation is None else policy(observation)
-    return self._run(state, choose, num_steps, discount)[0]
+    return self._run(state, choose, num_steps, discount)
 
   def _run(
     self,

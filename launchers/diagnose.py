@@ -11,7 +11,9 @@ policy acts here and now:
 - the critic's samples of dz/da by action.
 
 `--gradients=30` compares the critic's mean dz/da with finite differences of returns that
-are simulated anew, from as many states. `--targets=200` compares it with the gradient of
+are simulated anew from as many states, for several horizons, and says how well the
+differences to both sides agree: where they do not, there is no slope to be learned.
+`--targets=200` compares it with the gradient of
 a one-step target, the simulator's derivatives in place of the world model's, and those
 with each other.
 """
@@ -45,13 +47,14 @@ from acme_dsdpg import networks as networks_lib
 
 _OUTPUT = flags.DEFINE_string('output', 'diagnosis', 'Files to write: .png and .pdf.')
 _GRADIENTS = flags.DEFINE_integer(
-  'gradients', 0, 'States whose dz/da is compared with simulated returns; 2 A each.', 0
+  'gradients', 0, 'States whose dz/da is compared with simulated returns.', 0
 )
 _TARGETS = flags.DEFINE_integer(
   'targets', 0, "States whose dz/da is compared with the target's; 2 A + 1 steps each.", 0
 )
 _EPISODES = flags.DEFINE_integer('episodes', 5, 'Of each kind.', 1)
 _SEED = flags.DEFINE_integer('seed', 3_000_000, "Of the environment's randomness.", 0)
+_HORIZONS = (1, 5, 20, 100)  # Simulated steps.
 _LATENTS = ('reconstructed', 'from the prior')
 
 
@@ -120,6 +123,17 @@ def agreement(learned, simulated):
   )
 
 
+def report_gradients(num_steps, parts):
+  """Prints how critic and simulator agree; of `diagnosis.compare_gradients`."""
+  forward, backward = parts['forward'], parts['backward']
+  sides = np.median(diagnosis.cosines(forward, backward))
+  print(
+    f'dz/da against {num_steps} simulated steps and the value then: '
+    f'{agreement(parts["critic"], (forward + backward) / 2.0)}; '
+    f'the differences to both sides, median cosine {sides:.2f}'
+  )
+
+
 def report_targets(parts):
   """Prints how the critic and its target agree; of `diagnosis.compare_targets`."""
   norm = lambda x: np.median(np.linalg.norm(x, axis=-1))
@@ -176,10 +190,11 @@ def main(workdir):
     simulation.check_config(config)
   simulate = lambda: simulation.Simulator(config.env, config.task, seed)
   if _GRADIENTS.value:
-    pair = diagnosis.compare_gradients(
-      networks, agent, simulate(), policy, _GRADIENTS.value
-    )
-    print(f'dz/da against simulated returns: {agreement(*pair)}')
+    for num_steps in _HORIZONS:
+      parts = diagnosis.compare_gradients(
+        networks, agent, simulate(), policy, _GRADIENTS.value, num_steps, seed=seed
+      )
+      report_gradients(num_steps, parts)
   if _TARGETS.value:
     report_targets(
       diagnosis.compare_targets(

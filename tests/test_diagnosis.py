@@ -91,16 +91,18 @@ def test_a_simulated_value_is_that_of_the_steps_really_taken():
   rewards, timestep = [], environment.step(action)
   for _ in range(30):
     rewards.append(timestep.reward)
-    timestep = environment.step(_policy(timestep.observation))
+    observation = timestep.observation
+    timestep = environment.step(_policy(observation))
   expected = np.sum(0.9 ** np.arange(30) * rewards)
   for _ in range(2):  # It is set back each time.
-    value = simulator.value(state, action, _policy, 0.9, 30)
-    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    returned, *end = simulator.rollout(state, action, _policy, 0.9, 30)
+    np.testing.assert_allclose(returned, expected, rtol=1e-5)
+    np.testing.assert_allclose(end, observation, atol=1e-5)
   after = simulator.outcome(state, [action, action], 0.9)
   assert after.shape == (1 + 5,)
 
 
-def test_gradients_are_central_differences_of_the_simulators_values():
+def test_gradients_are_differences_of_simulated_rewards_and_the_value_after_them():
   slope = np.array([[1.0, -2.0], [0.5, 3.0]])
 
   class Simulator:
@@ -115,21 +117,29 @@ def test_gradients_are_central_differences_of_the_simulators_values():
     def outcome(self, state, actions, discount):
       return np.array([0.0, state + 1.0])
 
-    def value(self, state, action, policy, discount, num_steps):
-      assert num_steps == diagnosis.horizon(0.5)
-      return action @ slope @ action + 5.0 * state
+    def rollout(self, state, action, policy, discount, num_steps):
+      assert discount == 0.5
+      assert num_steps == 3
+      return np.array([action @ slope @ action + 5.0 * state, 8.0 * action[1]])
 
   networks = types.SimpleNamespace(
-    normalizer=lambda x: x, critic=lambda s, a, noise: a[:, 0] + 4.0 * a[:, 1] + s[:, 0]
+    normalizer=lambda x: x,
+    policy=lambda s: tf.zeros([len(s), 2]),
+    critic=lambda s, a, noise: a[:, 0] + 4.0 * a[:, 1] + 6.0 * s[:, 0] + noise[:, 0],
   )
   policy = lambda observation: np.array([0.3, -0.99], np.float32)
-  learned, simulated = diagnosis.compare_gradients(
-    networks, config_lib.DSDPGConfig(discount=0.5), Simulator(), policy, 2, every=3
+  config = config_lib.DSDPGConfig(discount=0.5, sigma=0.0)
+  parts = diagnosis.compare_gradients(
+    networks, config, Simulator(), policy, 2, num_steps=3, every=3
   )
-  np.testing.assert_allclose(learned, [[1.0, 4.0]] * 2)
-  # Drawn in, so that no difference leaves the bounds.
-  expected = (slope + slope.T) @ [0.3, -0.9]
-  np.testing.assert_allclose(simulated, [expected] * 2, rtol=1e-5)
+  np.testing.assert_allclose(parts['critic'], [[1.0, 4.0]] * 2)
+  # Drawn in, so that no difference leaves the bounds. Half a step's curvature to each
+  # side, and 0.5^3 of the value, whose noise is the same everywhere.
+  expected = (slope + slope.T) @ [0.3, -0.9] + [0.0, 0.125 * 6.0 * 8.0]
+  for side, curvature in (('forward', 0.1), ('backward', -0.1)):
+    np.testing.assert_allclose(
+      parts[side], [expected + curvature * np.diag(slope)] * 2, rtol=1e-4
+    )
 
 
 def test_a_targets_gradient_is_the_difference_of_its_value_and_the_models_its_own():
@@ -145,7 +155,7 @@ def test_a_targets_gradient_is_the_difference_of_its_value_and_the_models_its_ow
 
   # The same states again.
   simulator = simulation.Simulator('cartpole', 'balance', seed=1)
-  states, _, actions = diagnosis._visit(simulator, policy, 3, 5, config.sigma)
+  states, _, actions = diagnosis._visit(simulator, policy, 3, 5, config.sigma, 0)
 
   def target(state, action):
     reward, *raw = simulator.outcome(state, [action], 0.9)
@@ -230,7 +240,7 @@ def test_a_task_that_the_physics_does_not_hold_is_refused():
   policy = lambda observation: np.zeros(2, np.float32)
   with pytest.raises(config_lib.ConfigError, match='does not replay'):
     diagnosis.compare_gradients(
-      networks, config_lib.DSDPGConfig(discount=0.5), simulator, policy, 2, every=600
+      networks, config_lib.DSDPGConfig(discount=0.5), simulator, policy, 2, 1, every=600
     )
 
 

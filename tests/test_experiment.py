@@ -123,7 +123,8 @@ def test_a_run_is_looked_into(finished, tmp_path):
     'return: obtained',
     '|dz/da|: mean',
     'from the prior',
-    'cosine, median',
+    'dz/da against 100 simulated steps',
+    'the differences to both sides, median cosine',
     "the one-step target's by the simulator",
     'medians by the model',
   ):
