@@ -328,7 +328,10 @@ class DSDPGLearner(acme.Learner):
           for of_member in tf.split(samples, self._config.num_critics, axis=1)
         ]
         loss = tf.reduce_mean(losses)
-      gradients = tape.gradient(loss, self._trainable['critic'])
+        # Rectified Adam's first five steps are as long as the gradient, and the
+        # multiquadric's grows with h: undivided, they would wreck the initial weights.
+        scaled = loss / kernel_slope(self._config)
+      gradients = tape.gradient(scaled, self._trainable['critic'])
       return gradients, {'critic_loss': loss, **_sample_metrics(samples, target)}
 
     noise = self._noise(batch, self._num_samples, seed)
@@ -422,6 +425,12 @@ class DSDPGLearner(acme.Learner):
     metrics.update(computed)
     metrics[f'{name}_gradient_norm'] = norm
     metrics['skipped'] = skipped
+
+
+def kernel_slope(config: config_lib.DSDPGConfig) -> float:
+  """The kernel's largest slope, h of the multiquadric: 1 in units of a squared error."""
+  multiquadric = config.critic == 'samples' and config.kernel == 'multiquadric'
+  return config.multiquadric_h if multiquadric else 1.0
 
 
 def make_kernel(
