@@ -160,7 +160,7 @@ def test_a_baseline_refuses_what_does_not_apply_to_it():
   assert (config.agent, config.dsdpg.batch_size) == ('d4pg', 7)
   assert not config.dsdpg.uses_world_model
   with pytest.raises(ConfigError, match="left out with agent='d4pg'"):
-    make_config(dict(agent='d4pg', critic_learning_rate=1e-3))
+    make_config(dict(agent='d4pg', critic_learning_rate=3e-4))
   assert ExperimentConfig.from_json(config.to_json()) == config
 
 

@@ -28,8 +28,7 @@ SMALL = dict(
   discount=0.9,
   target_update_rate=0.25,
   policy_learning_rate=1e-2,
-  # Rectified Adam's first steps are not normalised, and the kernel's slope is 100.
-  critic_learning_rate=1e-4,
+  critic_learning_rate=1e-2,
   world_model_learning_rate=1e-2,
   jit_compile=False,
 )
@@ -200,6 +199,16 @@ def test_metrics_are_those_of_the_switches_and_finite(trained):
 def test_returns_are_spread_unless_the_critic_is_a_point(trained):
   is_spread = trained.rows[-1]['return_spread'] > 1e-4
   assert is_spread == (trained.config.critic == 'samples')
+
+
+def test_the_kernels_slope_does_not_lengthen_the_first_updates():
+  # Rectified Adam's first five are not normalised.
+  def moved(h):
+    run = _make('ddpg_mmd', critic_learning_rate=1e-3, multiquadric_h=h)
+    before, *_, after = (s['critic'] for s in _run(run, 5))
+    return np.sqrt(sum(np.sum((x - y) ** 2) for x, y in zip(before, after)))
+
+  np.testing.assert_allclose(moved(1000.0), moved(100.0), rtol=0.1)
 
 
 # Isolation.
