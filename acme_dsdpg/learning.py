@@ -330,7 +330,7 @@ class DSDPGLearner(acme.Learner):
         loss = tf.reduce_mean(losses)
         # Rectified Adam's first five steps are as long as the gradient, and the
         # multiquadric's grows with h: undivided, they would wreck the initial weights.
-        scaled = loss / kernel_slope(self._config)
+        scaled = loss / loss_scale(self._config)
       gradients = tape.gradient(scaled, self._trainable['critic'])
       return gradients, {'critic_loss': loss, **_sample_metrics(samples, target)}
 
@@ -427,10 +427,16 @@ class DSDPGLearner(acme.Learner):
     metrics['skipped'] = skipped
 
 
-def kernel_slope(config: config_lib.DSDPGConfig) -> float:
-  """The kernel's largest slope, h of the multiquadric: 1 in units of a squared error."""
-  multiquadric = config.critic == 'samples' and config.kernel == 'multiquadric'
-  return config.multiquadric_h if multiquadric else 1.0
+def loss_scale(config: config_lib.DSDPGConfig) -> float:
+  """What brings the critic's loss to the size of a squared error.
+
+  The steepest term of the kernel: h of the multiquadric, whose slope is bounded by it,
+  or a linear kernel's weight.
+  """
+  if config.critic == 'point':
+    return 1.0
+  slope = config.multiquadric_h if config.kernel == 'multiquadric' else 1.0
+  return max(slope, config.linear_return_weight, config.linear_gradient_weight)
 
 
 def make_kernel(

@@ -201,14 +201,20 @@ def test_returns_are_spread_unless_the_critic_is_a_point(trained):
   assert is_spread == (trained.config.critic == 'samples')
 
 
-def test_the_kernels_slope_does_not_lengthen_the_first_updates():
+@pytest.mark.parametrize(
+  ('field', 'weights'),
+  [('multiquadric_h', (1e2, 1e3)), ('linear_return_weight', (1e4, 1e5))],
+)
+def test_the_kernels_slope_does_not_lengthen_the_first_updates(field, weights):
   # Rectified Adam's first five are not normalised.
-  def moved(h):
-    run = _make('ddpg_mmd', critic_learning_rate=1e-3, multiquadric_h=h)
+  def moved(weight):
+    run = _make('ddpg_mmd', critic_learning_rate=1e-3, **{field: weight})
     before, *_, after = (s['critic'] for s in _run(run, 5))
     return np.sqrt(sum(np.sum((x - y) ** 2) for x, y in zip(before, after)))
 
-  np.testing.assert_allclose(moved(1000.0), moved(100.0), rtol=0.1)
+  few, many = map(moved, weights)
+  np.testing.assert_allclose(many, few, rtol=0.1)
+  assert few < 0.05  # Of weights whose norm is 6.7.
 
 
 # Isolation.
