@@ -43,7 +43,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
   ),
   'dsdpg_anchored': dict(
     critic='samples',
-    sobolev='action',
+    # The target's dz/da rests on dz/ds at the next state, which has to be learned too.
+    sobolev='state_action',
     targets='anchored_one_step',
     # At 0.1 the one step's latent takes over what the action does (results/dm_control).
     kl_weight=1.0,
@@ -205,7 +206,7 @@ class DSDPGConfig(_Checks):
   """
 
   critic: str = 'samples'
-  sobolev: str = 'action'
+  sobolev: str = 'state_action'
   targets: str = 'anchored_one_step'
 
   num_samples: int = 10
