@@ -485,7 +485,7 @@ def test_each_of_several_critics_has_weights_and_samples_of_its_own():
     assert np.any(old != new)
   learner = run.learner
   batch, seeds = learner._prepare(_transition(0)), learner._draw_seeds()
-  assert learner._bellman_target(batch, seeds).shape == [B, 2 * M - 2, 1 + A]
+  assert learner._bellman_target(batch, seeds).shape == [B, 2 * M - 2, 1 + S + A]
   one = _make('dsdpg_anchored')
   for a, b in zip(_snapshot(one)['critic'], before['critic']):
     np.testing.assert_array_equal(a, b)
