@@ -20,7 +20,7 @@ TARGETS = ('observed', 'reconstructed', 'anchored', 'anchored_one_step')
 KERNELS = ('multiquadric', 'rbf', 'rational_quadratic', 'linear')
 
 # Overrides of `DSDPGConfig`'s defaults. The first eight are the paper's agents
-# (Figs. 5, 11, 12); the others are the project's own and its ablations.
+# (Figs. 5, 11, 12); the last is the project's own.
 PRESETS: Mapping[str, Mapping[str, Any]] = {
   'dsdpg': dict(critic='samples', sobolev='action', targets='reconstructed'),
   'dsdpg_state_action': dict(
@@ -415,10 +415,16 @@ class ExperimentConfig(_Checks):
 
   @classmethod
   def from_json(cls, text: str) -> 'ExperimentConfig':
-    """Reads what `to_json` wrote. Raises ConfigError on unknown fields or bad values."""
+    """Reads what `to_json` wrote. Raises ConfigError on unknown fields or bad values.
+
+    A baseline's fields that do not apply to it are today's defaults, whatever they were.
+    """
     values = json.loads(text)
     flat = {k: v for k, v in values.items() if k != 'dsdpg'}
-    flat.update(values['dsdpg'])
+    of_agent = values['dsdpg']
+    if flat['agent'] in BASELINES:
+      of_agent = {k: v for k, v in of_agent.items() if k in BASELINE_FIELDS}
+    flat.update(of_agent)
     flat = {k: tuple(v) if isinstance(v, list) else v for k, v in flat.items()}
     return make_config(flat)
 

@@ -430,13 +430,14 @@ class DSDPGLearner(acme.Learner):
 def loss_scale(config: config_lib.DSDPGConfig) -> float:
   """What brings the critic's loss to the size of a squared error.
 
-  The steepest term of the kernel: h of the multiquadric, whose slope is bounded by it,
-  or a linear kernel's weight.
+  The largest of h, which bounds the multiquadric's slope, and the linear kernels'
+  weights. Other kernels are left as they are.
   """
   if config.critic == 'point':
     return 1.0
   slope = config.multiquadric_h if config.kernel == 'multiquadric' else 1.0
-  return max(slope, config.linear_return_weight, config.linear_gradient_weight)
+  of_gradient = config.linear_gradient_weight if config.sobolev != 'none' else 0.0
+  return max(slope, config.linear_return_weight, of_gradient)
 
 
 def make_kernel(

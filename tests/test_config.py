@@ -139,6 +139,15 @@ def test_the_papers_agents_are_switches_and_the_papers_kernel(name, switches):
   assert not dsdpg.unbiased_mmd
 
 
+def test_the_default_agent_is_the_anchored_one():
+  dsdpg = make_config({}).dsdpg
+  assert (dsdpg.critic, dsdpg.sobolev, dsdpg.targets) == (
+    'samples', 'state_action', 'anchored_one_step'
+  )  # fmt: skip
+  assert (dsdpg.linear_return_weight, dsdpg.linear_gradient_weight) == (100.0, 0.0)
+  assert dsdpg.kl_weight == 1.0
+
+
 def test_world_model_is_used_exactly_where_targets_are_not_observed():
   used = {
     t: DSDPGConfig(
@@ -162,6 +171,13 @@ def test_a_baseline_refuses_what_does_not_apply_to_it():
   with pytest.raises(ConfigError, match="left out with agent='d4pg'"):
     make_config(dict(agent='d4pg', critic_learning_rate=3e-4))
   assert ExperimentConfig.from_json(config.to_json()) == config
+
+
+def test_a_recorded_baseline_outlives_defaults_that_do_not_apply_to_it():
+  config = make_config(dict(agent='d4pg', batch_size=7))
+  recorded = json.loads(config.to_json())
+  recorded['dsdpg']['critic_learning_rate'] = 3e-4
+  assert ExperimentConfig.from_json(json.dumps(recorded)) == config
 
 
 def test_updates_per_step():

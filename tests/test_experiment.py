@@ -124,7 +124,7 @@ def test_a_run_is_looked_into(finished, tmp_path):
     '|dz/da|: mean',
     'from the prior',
     'dz/da against 100 simulated steps',
-    'the differences to both sides, median cosine',
+    'the differences to both sides: cosine, median',
     "the one-step target's by the simulator",
     'medians by the model',
   ):

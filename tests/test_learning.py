@@ -202,19 +202,25 @@ def test_returns_are_spread_unless_the_critic_is_a_point(trained):
 
 
 @pytest.mark.parametrize(
-  ('field', 'weights'),
-  [('multiquadric_h', (1e2, 1e3)), ('linear_return_weight', (1e4, 1e5))],
+  ('agent', 'field', 'weights'),
+  [
+    ('ddpg_mmd', 'multiquadric_h', (1e2, 1e3)),
+    ('ddpg_mmd', 'linear_return_weight', (1e4, 1e5)),
+    ('dsdpg_anchored', 'linear_gradient_weight', (1e4, 1e5)),
+  ],
 )
-def test_the_kernels_slope_does_not_lengthen_the_first_updates(field, weights):
+def test_the_kernels_slope_does_not_lengthen_the_first_updates(agent, field, weights):
   # Rectified Adam's first five are not normalised.
   def moved(weight):
-    run = _make('ddpg_mmd', critic_learning_rate=1e-3, **{field: weight})
+    run = _make(agent, critic_learning_rate=1e-3, **{field: weight})
     before, *_, after = (s['critic'] for s in _run(run, 5))
-    return np.sqrt(sum(np.sum((x - y) ** 2) for x, y in zip(before, after)))
+    distance = np.sqrt(sum(np.sum((x - y) ** 2) for x, y in zip(before, after)))
+    return distance, run.rows[0]['critic_loss']
 
-  few, many = map(moved, weights)
+  (few, loss), (many, larger) = map(moved, weights)
   np.testing.assert_allclose(many, few, rtol=0.1)
   assert few < 0.05  # Of weights whose norm is 6.7.
+  np.testing.assert_allclose(larger / loss, 10.0, rtol=0.1)  # It is logged as it is.
 
 
 # Isolation.
