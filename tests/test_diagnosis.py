@@ -123,8 +123,8 @@ def test_gradients_are_differences_of_simulated_rewards_and_the_value_after_them
       return np.array([action @ slope @ action + 5.0 * state, 8.0 * action[1]])
 
   networks = types.SimpleNamespace(
-    normalizer=lambda x: x,
-    policy=lambda s: tf.zeros([len(s), 2]),
+    normalizer=lambda x: 2.0 * x,
+    policy=lambda s: tf.concat([0.5 * s, tf.zeros_like(s)], axis=1),
     critic=lambda s, a, noise: a[:, 0] + 4.0 * a[:, 1] + 6.0 * s[:, 0] + noise[:, 0],
   )
   policy = lambda observation: np.array([0.3, -0.99], np.float32)
@@ -134,8 +134,9 @@ def test_gradients_are_differences_of_simulated_rewards_and_the_value_after_them
   )
   np.testing.assert_allclose(parts['critic'], [[1.0, 4.0]] * 2)
   # Drawn in, so that no difference leaves the bounds. Half a step's curvature to each
-  # side, and 0.5^3 of the value, whose noise is the same everywhere.
-  expected = (slope + slope.T) @ [0.3, -0.9] + [0.0, 0.125 * 6.0 * 8.0]
+  # side, and 0.5^3 of the value, whose noise is the same everywhere: of 6 s and of the
+  # policy's 0.5 s, s being twice the observation.
+  expected = (slope + slope.T) @ [0.3, -0.9] + [0.0, 0.125 * 6.5 * 2.0 * 8.0]
   for side, curvature in (('forward', 0.1), ('backward', -0.1)):
     np.testing.assert_allclose(
       parts[side], [expected + curvature * np.diag(slope)] * 2, rtol=1e-4
