@@ -140,24 +140,33 @@ def sobolev_target(
     return tf.concat([tf.expand_dims(reward, -1), next_observation, next_action], -1)
 
   x = action if wrt == 'action' else tf.concat([observation, action], -1)
-  value, jacobian = value_and_jacobian(outcome, x)
+  num_samples = noise.shape[1]
+  if num_samples < x.shape[-1]:
+    value, pull_back = value_and_pull_back(outcome, x)
+  else:
+    value, jacobian = value_and_jacobian(outcome, x)
+    # [B, M, Y] times [B, X, Y] over the last axis.
+    pull_back = lambda cotangents: tf.matmul(cotangents, jacobian, transpose_b=True)
 
-  def bootstrap(value, jacobian, discount, noise):
+  def bootstrap(value, discount, noise):
     reward, next_observation, next_action = tf.split(
       value, [1, state_size, value.shape[-1] - 1 - state_size], axis=-1
     )
     z, dz_ds, dz_da = samples_and_gradients(critic, next_observation, next_action, noise)
     discount = discount[:, tf.newaxis]
     y = reward + discount * z
-    # [B, M, S + A] times [B, X, S + A] over the last axis.
-    dz = tf.concat([dz_ds, dz_da], -1)
-    through = tf.matmul(dz, jacobian[..., 1:], transpose_b=True)
-    dy_dx = jacobian[:, tf.newaxis, :, 0] + discount[..., tf.newaxis] * through
-    return tf.concat([y[..., tf.newaxis], dy_dx], axis=-1)
+    dz = discount[..., tf.newaxis] * tf.concat([dz_ds, dz_da], -1)
+    return tf.concat([y[..., tf.newaxis], dz], axis=-1)
 
+  # dy/d[s+ ; a+] of every sample, the only part with B * M rows.
   size = chunks.chunk_size(*noise.shape[:2])
-  target = chunks.map_chunks(bootstrap, (value, jacobian, discount, noise), size)
-  return tf.stop_gradient(target)
+  y, dy_dnext = tf.split(
+    chunks.map_chunks(bootstrap, (value, discount, noise), size),
+    [1, value.shape[-1] - 1],
+    axis=-1,
+  )
+  dy_dx = pull_back(tf.concat([tf.ones_like(y), dy_dnext], axis=-1))
+  return tf.stop_gradient(tf.concat([y, dy_dx], axis=-1))
 
 
 def plain_sobolev_target(
@@ -297,6 +306,37 @@ def value_and_jacobian(
   return value, tape.batch_jacobian(
     gradient, cotangent, unconnected_gradients=tf.UnconnectedGradients.ZERO
   )
+
+
+def value_and_pull_back(
+  function: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor
+) -> Tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+  """A row-wise function's value, and its transposed Jacobian as a function.
+
+  In reverse mode: of M cotangents a row it costs M backward passes through one shared
+  primal, where `value_and_jacobian` costs X forward ones.
+
+  Args:
+    function: [B, X] -> [B, Y], each row by itself.
+    x: [B, X] float.
+
+  Returns:
+    value [B, Y], and `pull_back`, cotangents [B, M, Y] -> [B, M, X], to be called once.
+  """
+  with tf.GradientTape(watch_accessed_variables=False) as tape:
+    tape.watch(x)
+    value = function(x)
+
+  def pull_back(cotangents):
+    pulled = tf.vectorized_map(
+      lambda cotangent: tape.gradient(
+        value, x, cotangent, unconnected_gradients=tf.UnconnectedGradients.ZERO
+      ),
+      tf.transpose(cotangents, [1, 0, 2]),
+    )
+    return tf.transpose(pulled, [1, 0, 2])
+
+  return value, pull_back
 
 
 def _split(x: tf.Tensor, observation: tf.Tensor, wrt: str):

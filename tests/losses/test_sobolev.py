@@ -359,11 +359,41 @@ def test_jacobian_is_exact(output_size):
   np.testing.assert_allclose(jacobian, expected, rtol=1e-10)
 
 
+@pytest.mark.parametrize('num_cotangents', [1, 5])
+def test_cotangents_are_pulled_back_by_the_transposed_jacobian(num_cotangents):
+  rng = np.random.default_rng(0)
+  weights = tf.constant(rng.normal(size=(4, 6)))
+  x = tf.constant(rng.normal(size=(3, 4)))
+  cotangents = tf.constant(rng.normal(size=(3, num_cotangents, 6)))
+  function = lambda x: tf.tanh(tf.matmul(x, weights))
+  value, pull_back = sobolev.value_and_pull_back(function, x)
+  np.testing.assert_allclose(value, function(x), rtol=1e-12)
+  jacobian = sobolev.value_and_jacobian(function, x)[1]
+  expected = np.einsum('bmy,bxy->bmx', cotangents, jacobian)
+  np.testing.assert_allclose(pull_back(cotangents), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize('wrt', GRADIENTS)
+@pytest.mark.parametrize('samples', [1, S + A + 1])
+def test_the_direction_of_differentiation_changes_nothing(wrt, samples):
+  # In reverse mode of one sample, in forward mode of more than there are inputs.
+  problem, inputs = problems.shared(ClosedForm), Inputs(samples=samples)
+  expected = _oracle_target(problem, inputs, wrt, anchored=False)
+  actual = problems.compute_target(problem, inputs, wrt)
+  np.testing.assert_allclose(actual, expected, rtol=1e-10, atol=1e-12)
+
+
 def test_jacobian_is_zero_where_the_function_ignores_its_argument():
   x = tf.ones([3, 2])
   value, jacobian = sobolev.value_and_jacobian(lambda x: tf.fill([3, 4], 7.0), x)
   np.testing.assert_array_equal(value, np.full([3, 4], 7.0))
   np.testing.assert_array_equal(jacobian, np.zeros([3, 2, 4]))
+
+
+def test_nothing_is_pulled_back_where_the_function_ignores_its_argument():
+  x = tf.ones([3, 2])
+  _, pull_back = sobolev.value_and_pull_back(lambda x: tf.fill([3, 4], 7.0), x)
+  np.testing.assert_array_equal(pull_back(tf.ones([3, 5, 4])), np.zeros([3, 5, 2]))
 
 
 # Errors.
