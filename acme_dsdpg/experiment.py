@@ -103,13 +103,10 @@ class _Run:
     builder = d4pg.make_builder(config.agent, config.dsdpg)
     set_up_tensorflow(config, derive_seed(config.seed, steps))
 
-    def guarded(seed):
-      return guarding.GuardedEnvironment(
-        lambda number: environment_factory(derive_seed(seed, steps, number)),
-        config.environment_timeout,
-      )
-
-    environment = guarded(config.seed)
+    environment = guarding.GuardedEnvironment(
+      lambda number: environment_factory(derive_seed(config.seed, steps, number)),
+      config.environment_timeout,
+    )
     self._spec = spec = specs.make_environment_spec(environment)
     networks = builder.make_networks(spec, config.seed)
     self._policy = policy = networks.make_acting_policy()
@@ -150,14 +147,8 @@ class _Run:
     self._train_loop = guarding.GuardedLoop(
       environment, actor, *guards, child('actor'), adder
     )
-    self._evaluator = evaluation.Evaluator(
-      guarding.GuardedLoop(
-        guarded(config.seed + EVALUATION_SEED),
-        builder.make_actor(policy, policy),
-        *guards,
-        should_update=False,
-      ),
-      config.eval_episodes,
+    self._evaluator = make_evaluator(
+      config, policy, environment_factory, steps, self.progress.line
     )
     self._checkpointer = checkpointing.Checkpointer(workdir, config, learner.state)
     if cut is not None:
@@ -210,6 +201,40 @@ class _Run:
     row = {**self._evaluator.run(), **self.counter.get_counts()}
     self._evaluator_logger.write(row)
     self.progress.evaluation(row)
+
+
+def make_evaluator(
+  config: config_lib.ExperimentConfig,
+  policy: networks_lib.ActingPolicy,
+  environment_factory: environments.EnvironmentFactory,
+  steps: float,
+  report: Callable[[str], None],
+) -> evaluation.Evaluator:
+  """The evaluation of a run: its episodes side by side, under the guard.
+
+  Args:
+    config: the run.
+    policy: whose weights are evaluated, as they are at the time.
+    environment_factory: seed to wrapped environment.
+    steps: environment steps at this start of the run, which has seeds of its own.
+    report: shows a line to a person.
+  """
+  seed, num_episodes = config.seed + EVALUATION_SEED, config.eval_episodes
+
+  def side_by_side(number):
+    seeds = [derive_seed(seed, steps, number, i) for i in range(num_episodes)]
+    return evaluation.SideBySide([environment_factory(seed) for seed in seeds])
+
+  signature = tf.TensorSpec([num_episodes, policy.observation_size], tf.float32)
+  traced = tf.function(lambda x: policy(x), [signature]).get_concrete_function()
+  loop = guarding.GuardedLoop(
+    guarding.GuardedEnvironment(side_by_side, config.environment_timeout),
+    evaluation.PolicyActor(lambda x: traced(tf.constant(x, tf.float32)).numpy()),
+    config.max_environment_faults,
+    report,
+    should_update=False,
+  )
+  return evaluation.Evaluator(loop, num_episodes)
 
 
 class LearningActor(core.Actor):

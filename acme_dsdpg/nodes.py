@@ -26,7 +26,6 @@ from acme_dsdpg import (
   checkpointing,
   d4pg,
   environments,
-  evaluation,
   experiment,
   guarding,
   learning,
@@ -52,20 +51,6 @@ class Run:
     """Sets TensorFlow up and returns the builder; once a process."""
     experiment.set_up_tensorflow(self.config, seed)
     return d4pg.make_builder(self.config.agent, self.config.dsdpg)
-
-  def guarded_environment(self, seed: int, steps: int) -> guarding.GuardedEnvironment:
-    """An environment that is not the one of an earlier start, at other `steps`."""
-    return guarding.GuardedEnvironment(
-      lambda number: self.environment_factory(
-        experiment.derive_seed(seed, steps, number)
-      ),
-      self.config.environment_timeout,
-    )
-
-  def guarded_loop(self, *args: Any, **kwargs: Any) -> guarding.GuardedLoop:
-    """On an environment and an actor; the launcher shows what its faults were."""
-    faults = (self.config.max_environment_faults, notices.warn)
-    return guarding.GuardedLoop(*args, *faults, **kwargs)
 
 
 def make_replay_tables(run: Run) -> List[reverb.Table]:
@@ -96,9 +81,15 @@ def run_actor(
   policy = builder.make_networks(spec, seed).make_acting_policy()
   adder = adding.ReplaceableAdder(lambda: builder.make_adder(replay))
   behavior_policy = builder.make_behavior_policy(spec, policy)
-  loop = run.guarded_loop(
-    run.guarded_environment(seed, steps),
+  environment = guarding.GuardedEnvironment(
+    lambda number: run.environment_factory(experiment.derive_seed(seed, steps, number)),
+    run.config.environment_timeout,
+  )
+  loop = guarding.GuardedLoop(
+    environment,
     builder.make_actor(behavior_policy, policy, adder, learner),
+    run.config.max_environment_faults,
+    notices.warn,
     counter=counting.Counter(counter, 'actor', time_delta=0.0),
     adder=adder,
   )
@@ -256,13 +247,10 @@ class EvaluatorNode(_Finishable):
     self._client.update_and_wait()
     self._time = time.time()
     self._start = self._count()
-    seed = run.config.seed + experiment.EVALUATION_SEED
-    loop = run.guarded_loop(
-      run.guarded_environment(seed, self._start['actor_steps']),
-      builder.make_actor(policy, policy),
-      should_update=False,
+    steps = self._start['actor_steps']
+    self._evaluator = experiment.make_evaluator(
+      run.config, policy, run.environment_factory, steps, notices.warn
     )
-    self._evaluator = evaluation.Evaluator(loop, run.config.eval_episodes)
 
   def wait_until_ready(self):
     """Answered once the first weights are here: actors wait for it to act."""

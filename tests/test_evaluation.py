@@ -8,6 +8,7 @@ import sys
 import acme
 from acme import specs
 from acme.utils import loggers
+import dm_env
 import imageio
 import numpy as np
 import pytest
@@ -92,6 +93,90 @@ def test_evaluate_prints_what_the_same_episodes_give(run):
   assert f'1 episodes: return {row["episode_return"]:.1f} +-' in result.stdout
   assert f'best {row["episode_return_max"]:.1f}' in result.stdout
   assert not result.stderr
+
+
+class Countdown(dm_env.Environment):
+  """Ends after `length` steps, paying its action each step and its length at the end."""
+
+  def __init__(self, length):
+    self._length = length
+
+  def reset(self):
+    self._steps = 0
+    return dm_env.restart(np.zeros(2, np.float32))
+
+  def step(self, action):
+    self._steps += 1
+    assert self._steps <= self._length  # Not stepped once it is over.
+    observation, reward = np.full(2, self._steps, np.float32), np.float32(action[0])
+    if self._steps == self._length:
+      return dm_env.termination(reward + self._length, observation)
+    return dm_env.transition(reward, observation)
+
+  def observation_spec(self):
+    return specs.Array([2], np.float32)
+
+  def action_spec(self):
+    return specs.BoundedArray([1], np.float32, -1.0, 1.0)
+
+
+def test_episodes_side_by_side_are_each_their_own():
+  lengths = [3, 1, 5]
+  side_by_side = evaluation.SideBySide([Countdown(length) for length in lengths])
+  seen = []
+
+  def policy(observation):
+    seen.append(observation[:, 0].tolist())
+    return np.array([[0.5], [0.25], [-0.5]], np.float32)
+
+  loop = acme.EnvironmentLoop(
+    side_by_side, evaluation.PolicyActor(policy), logger=loggers.NoOpLogger()
+  )
+  for _ in range(2):  # All begin anew together.
+    seen.clear()
+    row = evaluation.Evaluator(loop, 3).run()
+    # 3 + 3 * 0.5, 1 + 0.25, 5 - 5 * 0.5.
+    assert row['episode_return'] == pytest.approx(np.mean([4.5, 1.25, 2.5]))
+    assert row['episode_return_std'] == pytest.approx(np.std([4.5, 1.25, 2.5]))
+    assert (row['episode_return_min'], row['episode_return_max']) == (1.25, 4.5)
+    assert (row['episode_length'], row['episodes']) == (5, 3)
+    assert seen == [[0, 0, 0], [1, 1, 1], [2, 1, 2], [3, 1, 3], [3, 1, 4]]
+
+
+def test_side_by_side_returns_what_its_specs_say():
+  environment = evaluation.SideBySide(
+    [environments.make_environment('cartpole', seed=seed) for seed in (0, 1)]
+  )
+  first, spec = environment.reset(), environment.observation_spec()
+  assert first.observation.shape == spec.shape == (2, 5)
+  assert np.any(first.observation[0] != first.observation[1])
+  timestep = environment.step(np.zeros([2, 1], np.float32))
+  for field in ('observation', 'reward', 'discount'):
+    value, spec = getattr(timestep, field), getattr(environment, f'{field}_spec')()
+    assert (value.shape, value.dtype) == (spec.shape, spec.dtype)
+  assert environment.action_spec().shape == (2, 1)
+
+
+def test_the_episodes_of_an_evaluation_differ_and_are_those_of_their_seeds(run):
+  _, network = run
+  factory = environments.SuiteFactory('cartpole', 'balance')
+
+  def evaluate(num_episodes):
+    config = config_lib.make_config(dict(eval_episodes=num_episodes, seed=1))
+    return experiment.make_evaluator(config, network, factory, 0, print).run()
+
+  row = evaluate(3)
+  assert row == evaluate(3)
+  assert row['episodes'] == 3
+  assert row['episode_return_min'] < row['episode_return_max']
+  # The first, alone: its seed is the run's, apart from those of acting.
+  loop = acme.EnvironmentLoop(
+    factory(1 + experiment.EVALUATION_SEED),
+    evaluation.PolicyActor(lambda x: network(x[np.newaxis]).numpy()[0]),
+    logger=loggers.NoOpLogger(),
+  )
+  alone = evaluation.Evaluator(loop, 1).run()
+  assert evaluate(1)['episode_return'] == pytest.approx(alone['episode_return'], rel=1e-3)
 
 
 FILM = """
