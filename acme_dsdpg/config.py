@@ -45,6 +45,9 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     kl_weight=1.0,
     # Adds the squared error between the mean returns, a hundred times.
     linear_return_weight=100.0,
+    # At 1, dz/ds makes up nearly all of a sample's distance (results/dm_control).
+    action_gradient_scale=0.1,
+    state_gradient_scale=0.1,
   ),
 }
 # Agents of others, run in the same harness, and what of `DSDPGConfig` applies to them.
@@ -62,6 +65,11 @@ RESUMABLE = (
   'num_steps', 'num_threads', 'num_actors', 'checkpoint_every', 'max_environment_faults',
   'max_skipped_updates', 'environment_timeout', 'starvation_timeout', 'max_replay_size',
   'samples_per_insert', 'samples_per_insert_tolerance_rate',
+)  # fmt: skip
+# What says nothing of a run whose targets are observed.
+_WORLD_MODEL_FIELDS = (
+  'world_model_hidden_sizes', 'world_model_learning_rate', 'kl_weight',
+  'normalize_outcomes',
 )  # fmt: skip
 
 
@@ -227,7 +235,7 @@ class DSDPGConfig(_Checks):
   target_update_rate: float = 0.02
 
   hidden_sizes: Tuple[int, ...] = (256, 256)
-  world_model_hidden_sizes: Tuple[int, ...] = (512, 512, 512)
+  world_model_hidden_sizes: Tuple[int, ...] = (256, 256, 256)
   layer_norm: bool = True
   normalize_observations: bool = True
   normalize_outcomes: bool = False
@@ -441,10 +449,13 @@ def differences(old: ExperimentConfig, new: ExperimentConfig) -> List[str]:
   """What `new` may not change of a run begun with `old`, in words."""
   flat = lambda c: {**dataclasses.asdict(c), **dataclasses.asdict(c.dsdpg)}
   before, now = flat(old), flat(new)
+  free = set(RESUMABLE)
+  if not (old.dsdpg.uses_world_model or new.dsdpg.uses_world_model):
+    free.update(_WORLD_MODEL_FIELDS)
   return [
     f'{name} was {before[name]!r}, is {now[name]!r}'
     for name in fields()
-    if before[name] != now[name] and name not in RESUMABLE
+    if before[name] != now[name] and name not in free
   ]
 
 
