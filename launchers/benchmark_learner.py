@@ -48,6 +48,7 @@ _OUTPUT = flags.DEFINE_string('output', None, 'JSON file for the figures.')
 SIZES = {'cartpole': (5, 1), 'walker': (24, 6), 'humanoid': (67, 21), 'dog': (223, 38)}
 PAPER = dict(agent='dsdpg', layer_norm=False, noise_dim=50)
 PAPER.update(batch_size=256, num_samples=50, policy_num_samples=50)
+PAPER.update(world_model_hidden_sizes=(512, 512, 512))
 _STAGE_SIZES = {'paper size': PAPER, 'default size': {}}
 STAGES = ('world model', 'target', 'critic', 'policy', 'optimizers and Polyak')
 
@@ -141,7 +142,8 @@ def arithmetic(env, config):
   """The least matrix products of each stage in its factored form, in GFLOP.
 
   Two operations a multiply-add. What samples share is counted once a state, Jacobians
-  as A (or S + A) tangents with one primal, and no gradient that nothing uses.
+  as A (or S + A) tangents with one primal, or M cotangents if those are fewer, and no
+  gradient that nothing uses.
   Element-wise work, kernels and noise count nothing. For the agents of samples.
   """
   assert config.critic == 'samples'
@@ -168,7 +170,7 @@ def arithmetic(env, config):
   encoder = 3 * encoder_input * w + 2 * w * w + 2 * w * z
   decoder = 3 * decoder_input * w + 2 * w * w + w * z
   model_inputs = 3 * encoder_input * w + 3 * (s + a) * w  # No gradient wanted.
-  jacobian = x * (2 * w * w + w * z + policy)
+  jacobian = min(x, m) * (2 * w * w + w * z + policy) + (3 * m * x * w if m < x else 0)
   products = {
     'world model': b * (3 * (encoder + decoder) - model_inputs),
     'target': b * (encoder + decoder + policy + jacobian)

@@ -145,6 +145,7 @@ def test_the_default_agent_is_the_anchored_one():
     'samples', 'state_action', 'anchored_one_step'
   )  # fmt: skip
   assert (dsdpg.linear_return_weight, dsdpg.linear_gradient_weight) == (100.0, 0.0)
+  assert (dsdpg.action_gradient_scale, dsdpg.state_gradient_scale) == (0.1, 0.1)
   assert dsdpg.kl_weight == 1.0
 
 
@@ -178,6 +179,15 @@ def test_a_recorded_baseline_outlives_defaults_that_do_not_apply_to_it():
   recorded = json.loads(config.to_json())
   recorded['dsdpg']['critic_learning_rate'] = 3e-4
   assert ExperimentConfig.from_json(json.dumps(recorded)) == config
+
+
+@pytest.mark.parametrize('value', [dict(kl_weight=0.5), dict(num_samples=3), {}])
+@pytest.mark.parametrize('agent', ['ddpg', 'dsdpg'])
+def test_a_run_outlives_world_model_fields_that_say_nothing_of_it(agent, value):
+  old, new = make_config(dict(agent=agent)), make_config(dict(agent=agent, **value))
+  says_nothing = agent == 'ddpg' and 'kl_weight' in value
+  different = config_lib.differences(old, new)
+  assert [d.split()[0] for d in different] == ([] if says_nothing else list(value))
 
 
 def test_updates_per_step():
