@@ -45,8 +45,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     kl_weight=1.0,
     # Adds the squared error between the mean returns, a hundred times.
     linear_return_weight=100.0,
-    # At 1 what is learned of gradients comes at the cost of the return, on cheetah-run
-    # above all (results/dm_control).
+    # At 1 the gradients' errors outweigh the return's (results/dm_control).
     action_gradient_scale=0.1,
     state_gradient_scale=0.1,
   ),
@@ -178,8 +177,9 @@ class DSDPGConfig(_Checks):
     linear_return_weight: weight of a linear kernel on the return, added to
       `kernel`; 0 leaves it out.
     linear_gradient_weight: the same on the gradient coordinates.
-    action_gradient_scale: factor on the dz/da coordinates inside `kernel`.
-    state_gradient_scale: factor on the dz/ds coordinates inside `kernel`.
+    action_gradient_scale: factor on the dz/da coordinates inside `kernel`;
+      `dsdpg_anchored` has 0.1.
+    state_gradient_scale: factor on the dz/ds coordinates inside `kernel`; likewise.
     unbiased_mmd: drop i = j from the MMD's self terms.
     sobolev_weight: lambda on the gradient's squared error, point critic (Eq. 10).
     discount: gamma, for one environment step.
@@ -367,13 +367,15 @@ class ExperimentConfig(_Checks):
     seed: seeds networks, noise, environments. Reverb's sampling is not seeded.
     num_steps: environment steps of all actors together.
     eval_every: environment steps between two evaluations.
-    eval_episodes: deterministic episodes an evaluation.
+    eval_episodes: deterministic episodes an evaluation, side by side in as many
+      environments.
     log_every: learner steps between two rows of the learner's log.
     checkpoint_every: seconds; no checkpoint is older when a run is resumed, but for
       an episode that takes longer.
     num_threads: threads TensorFlow computes with in each process; 0 is all.
     num_actors: acting processes, distributed runs only.
-    environment_timeout: seconds that an environment's step or reset may take.
+    environment_timeout: seconds that an environment's step or reset may take; those of
+      an evaluation together as many times that.
     max_environment_faults: failures of an environment in a row that end the run.
     max_skipped_updates: learner steps in a row that met NaN or infinity and end the run.
     starvation_timeout: seconds that a learner or an actor waits for the other before a

@@ -28,13 +28,16 @@ class SideBySide(dm_env.Environment):
     )
 
   def reset(self) -> dm_env.TimeStep:
+    """Resets all. Raises ValueError where an episode is over at once."""
     self._timesteps = [e.reset() for e in self._environments]
+    if any(timestep.last() for timestep in self._timesteps):
+      raise ValueError('an environment returned an episode of no steps')
     return dm_env.restart(self._stack('observation'))
 
   def step(self, action: np.ndarray) -> dm_env.TimeStep:
-    rows = zip(self._environments, action, self._timesteps)
+    rows = zip(self._environments, action, self._timesteps, strict=True)
     self._timesteps = [
-      timestep._replace(reward=0.0 * timestep.reward)
+      timestep._replace(reward=np.zeros_like(timestep.reward))
       if timestep.last()
       else environment.step(a)
       for environment, a, timestep in rows

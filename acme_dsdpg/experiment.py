@@ -207,15 +207,17 @@ def make_evaluator(
   config: config_lib.ExperimentConfig,
   policy: networks_lib.ActingPolicy,
   environment_factory: environments.EnvironmentFactory,
-  steps: float,
+  steps: int,
   report: Callable[[str], None],
 ) -> evaluation.Evaluator:
   """The evaluation of a run: its episodes side by side, under the guard.
 
+  A fault in one of its environments costs the block; each has its own time limit.
+
   Args:
     config: the run.
     policy: whose weights are evaluated, as they are at the time.
-    environment_factory: seed to wrapped environment.
+    environment_factory: seed to wrapped environment; called for each episode of a block.
     steps: environment steps at this start of the run, which has seeds of its own.
     report: shows a line to a person.
   """
@@ -228,7 +230,7 @@ def make_evaluator(
   signature = tf.TensorSpec([num_episodes, policy.observation_size], tf.float32)
   traced = tf.function(lambda x: policy(x), [signature]).get_concrete_function()
   loop = guarding.GuardedLoop(
-    guarding.GuardedEnvironment(side_by_side, config.environment_timeout),
+    guarding.GuardedEnvironment(side_by_side, num_episodes * config.environment_timeout),
     evaluation.PolicyActor(lambda x: traced(tf.constant(x, tf.float32)).numpy()),
     config.max_environment_faults,
     report,
@@ -300,7 +302,10 @@ def evaluation_due(
 
 
 def derive_seed(seed: int, *parts: int) -> int:
-  """A seed of its own for each resumption or replacement; `seed` where all are 0."""
+  """A seed of its own for each resumption, replacement, or environment of a block.
+
+  It is `seed` where all parts are 0.
+  """
   if not any(parts):
     return seed
   return int(np.random.SeedSequence([seed, *parts]).generate_state(1)[0] >> 1)

@@ -247,7 +247,7 @@ class EvaluatorNode(_Finishable):
     self._client.update_and_wait()
     self._time = time.time()
     self._start = self._count()
-    steps = self._start['actor_steps']
+    steps = int(self._start['actor_steps'])
     self._evaluator = experiment.make_evaluator(
       run.config, policy, run.environment_factory, steps, notices.warn
     )

@@ -175,7 +175,8 @@ def arithmetic(env, config):
     'world model': b * (3 * (encoder + decoder) - model_inputs),
     'target': b * (encoder + decoder + policy + jacobian)
     + forward
-    + (input_gradient(s + a) + n * (s + a) * x if x else 0)
+    + (input_gradient(s + a) if x else 0)
+    + (n * (s + a) * x if m >= x else 0)
     # The return of N steps beside the gradient of one.
     + (b * policy + forward if config.one_step_model else 0),
     'critic': forward + (input_gradient(x) if x else 0) + weight_gradient + second,

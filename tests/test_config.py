@@ -181,13 +181,24 @@ def test_a_recorded_baseline_outlives_defaults_that_do_not_apply_to_it():
   assert ExperimentConfig.from_json(json.dumps(recorded)) == config
 
 
-@pytest.mark.parametrize('value', [dict(kl_weight=0.5), dict(num_samples=3), {}])
-@pytest.mark.parametrize('agent', ['ddpg', 'dsdpg'])
-def test_a_run_outlives_world_model_fields_that_say_nothing_of_it(agent, value):
-  old, new = make_config(dict(agent=agent)), make_config(dict(agent=agent, **value))
-  says_nothing = agent == 'ddpg' and 'kl_weight' in value
-  different = config_lib.differences(old, new)
-  assert [d.split()[0] for d in different] == ([] if says_nothing else list(value))
+@pytest.mark.parametrize(
+  ('field', 'value'),
+  [
+    ('world_model_hidden_sizes', (8,)),
+    ('world_model_learning_rate', 0.5),
+    ('kl_weight', 0.5),
+    ('normalize_outcomes', True),
+  ],
+)
+def test_a_run_without_a_world_model_outlives_changes_of_one(field, value):
+  changed = lambda agent: [
+    difference.split()[0]
+    for difference in config_lib.differences(
+      make_config(dict(agent=agent)), make_config({'agent': agent, field: value})
+    )
+  ]
+  assert changed('ddpg') == []
+  assert changed('dsdpg') == changed('ddpg_reconstructed') == [field]
 
 
 def test_updates_per_step():

@@ -20,7 +20,7 @@ from tests.faults import runs
 _ROOT = pathlib.Path(__file__).parents[1]
 _NUM_ACTORS = 2
 _FLAGS = dict(
-  env='cartpole', agent='ddpg', hidden_sizes='16,16', eval_episodes=1, eval_every=1000,
+  env='cartpole', agent='ddpg', hidden_sizes='16,16', eval_episodes=2, eval_every=1000,
   min_replay_size=200, samples_per_insert=1, jit_compile=False, log_every=1,
   num_threads=1, num_actors=_NUM_ACTORS, run_distributed=True,
 )  # fmt: skip

@@ -1,9 +1,11 @@
 """Trained policies loaded, run and filmed."""
 
+from contextlib import nullcontext
 import os
 import pathlib
 import subprocess
 import sys
+import time
 
 import acme
 from acme import specs
@@ -12,10 +14,11 @@ import dm_env
 import imageio
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import acme_dsdpg
 from acme_dsdpg import config as config_lib
-from acme_dsdpg import environments, evaluation, experiment, flatten
+from acme_dsdpg import environments, evaluation, experiment, flatten, guarding
 from acme_dsdpg import networks as networks_lib
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -110,7 +113,7 @@ class Countdown(dm_env.Environment):
     assert self._steps <= self._length  # Not stepped once it is over.
     observation, reward = np.full(2, self._steps, np.float32), np.float32(action[0])
     if self._steps == self._length:
-      return dm_env.termination(reward + self._length, observation)
+      return dm_env.termination(np.float32(reward + self._length), observation)
     return dm_env.transition(reward, observation)
 
   def observation_spec(self):
@@ -141,6 +144,59 @@ def test_episodes_side_by_side_are_each_their_own():
     assert (row['episode_return_min'], row['episode_return_max']) == (1.25, 4.5)
     assert (row['episode_length'], row['episodes']) == (5, 3)
     assert seen == [[0, 0, 0], [1, 1, 1], [2, 1, 2], [3, 1, 3], [3, 1, 4]]
+
+
+def test_an_episode_that_is_over_earns_nothing_and_keeps_its_last_observation():
+  environment = evaluation.SideBySide([Countdown(1), Countdown(3)])
+  environment.reset()
+  rewards, action = [], np.full([2, 1], 0.5, np.float32)
+  for _ in range(3):
+    timestep = environment.step(action)
+    assert timestep.reward.dtype == np.float32
+    assert timestep.observation[0].tolist() == [1, 1]
+    rewards.append(timestep.reward.tolist())
+  assert rewards == [[1.5, 0.5], [0.0, 0.5], [0.0, 3.5]]
+  assert timestep.last()
+
+
+def test_an_episode_of_no_steps_and_a_missing_action_are_refused():
+  over = Countdown(1)
+  over.reset = lambda: dm_env.termination(np.float32(0.0), np.zeros(2, np.float32))
+  with pytest.raises(ValueError, match='an episode of no steps'):
+    evaluation.SideBySide([Countdown(1), over]).reset()
+  environment = evaluation.SideBySide([Countdown(1), Countdown(1)])
+  environment.reset()
+  with pytest.raises(ValueError, match='zip'):
+    environment.step(np.zeros([1, 1], np.float32))
+
+
+def test_an_evaluation_is_of_the_weights_at_the_time(run):
+  _, network = run
+  config = config_lib.make_config(dict(eval_episodes=2, seed=1))
+  factory = environments.SuiteFactory('cartpole', 'balance')
+  evaluator = experiment.make_evaluator(config, network, factory, 0, print)
+  kept = [variable.numpy() for variable in network.variables]
+  before = evaluator.run()
+  for variable in network.trainable_variables:
+    variable.assign(tf.zeros_like(variable))
+  after = evaluator.run()
+  for variable, value in zip(network.variables, kept):
+    variable.assign(value)
+  assert abs(after['episode_return'] - before['episode_return']) > 10
+
+
+def test_each_environment_of_an_evaluation_has_its_own_time_limit(run):
+  _, network = run
+
+  def slow(seed):
+    time.sleep(0.4)
+    return environments.make_environment('cartpole', 'balance', seed)
+
+  for limit, raises in ((0.7, False), (0.1, True)):
+    config = config_lib.make_config(dict(eval_episodes=3, environment_timeout=limit))
+    expected = pytest.raises(guarding.RunFailedError) if raises else nullcontext()
+    with expected:
+      experiment.make_evaluator(config, network, slow, 0, print)
 
 
 def test_side_by_side_returns_what_its_specs_say():

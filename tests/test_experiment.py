@@ -24,7 +24,7 @@ SMALL = (
   '--samples_per_insert=2',
   '--nojit_compile',  # Compiling takes longer than all of these runs.
   '--eval_every=1000',
-  '--eval_episodes=1',
+  '--eval_episodes=2',
   '--log_every=50',
   '--num_threads=1',
 )
@@ -75,6 +75,7 @@ def test_run_writes_everything_below_its_directory(finished):
   assert (
     int(evaluations[-1]['learner_steps']) == 450
   )  # An update every 8 / 2 steps after 200.
+  assert {r['episodes'] for r in evaluations} == {'2'}
   learner = rows(workdir, 'learner')
   assert [int(r['learner_steps']) for r in learner] == list(range(50, 451, 50))
   assert all(np.isfinite(float(v)) for row in learner for v in row.values())

@@ -104,8 +104,10 @@ def sobolev_target(
       y_i     = R + D z_i
       dy_i/dx = dR/dx + D ((ds+/dx)^T dz_i/ds+ + (da+/dx)^T dz_i/da+)
 
-  for x = a or (s, a), so that only the critic sees B * M rows. (Eq. 28 drops the
-  discount: a slip.) Equal to `plain_sobolev_target`, at a fraction of its cost.
+  for x = a or (s, a), so that model and policy see B rows. Their derivatives are taken
+  forward, one pass for each input x, or backward, one for each sample, whichever are
+  fewer. (Eq. 28 drops the discount: a slip.) Equal to `plain_sobolev_target`, at a
+  fraction of its cost.
 
   Args:
     model: differentiable one-step model, its latent fixed.
@@ -140,8 +142,7 @@ def sobolev_target(
     return tf.concat([tf.expand_dims(reward, -1), next_observation, next_action], -1)
 
   x = action if wrt == 'action' else tf.concat([observation, action], -1)
-  num_samples = noise.shape[1]
-  if num_samples < x.shape[-1]:
+  if noise.shape[1] < x.shape[-1]:
     value, pull_back = value_and_pull_back(outcome, x)
   else:
     value, jacobian = value_and_jacobian(outcome, x)
@@ -158,7 +159,7 @@ def sobolev_target(
     dz = discount[..., tf.newaxis] * tf.concat([dz_ds, dz_da], -1)
     return tf.concat([y[..., tf.newaxis], dz], axis=-1)
 
-  # dy/d[s+ ; a+] of every sample, the only part with B * M rows.
+  # Dy/d[s+ ; a+] of every sample.
   size = chunks.chunk_size(*noise.shape[:2])
   y, dy_dnext = tf.split(
     chunks.map_chunks(bootstrap, (value, discount, noise), size),

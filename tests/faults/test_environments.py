@@ -34,6 +34,17 @@ def test_a_failing_environment_costs_an_episode(tmp_path):
     assert all(np.isfinite(float(v)) for v in row.values())
 
 
+def test_a_failing_environment_costs_a_block_of_an_evaluation(tmp_path):
+  workdir = tmp_path / 'w'  # The 230th step is in the first block, of 250.
+  status, out, err = runs.run(
+    workdir, 'raise', eval_episodes=5, num_steps=50, eval_every=1000
+  )
+  assert status == 0, err
+  assert out.count('episode dropped, environment made anew: step raised') == 1
+  for row in runs.rows(workdir, 'evaluator'):
+    assert (row['episodes'], float(row['episode_return'])) == ('5', 50.0)
+
+
 def test_one_that_always_fails_ends_the_run_with_the_cause(tmp_path):
   status, out, err = runs.run(tmp_path / 'w', 'always', max_environment_faults=3)
   assert status == 1
