@@ -174,6 +174,10 @@ class DSDPGConfig(_Checks):
     multiquadric_h: h of the multiquadric kernel (A.8).
     rbf_bandwidths: sigmas of the RBF kernel; several make a mixture (Eq. 37).
     rational_quadratic_alpha: alpha of the rational quadratic kernel (Eq. 38).
+    return_kernel_weight: weight of a second `kernel`, on the return alone, added to
+      the one on return and gradients together, in which a far gradient leaves the
+      multiquadric little pull on the return; 0 leaves it out. Without gradients there
+      is one kernel only. Not the paper's.
     linear_return_weight: weight of a linear kernel on the return, added to
       `kernel`; 0 leaves it out.
     linear_gradient_weight: the same on the gradient coordinates.
@@ -224,6 +228,7 @@ class DSDPGConfig(_Checks):
   multiquadric_h: float = 100.0
   rbf_bandwidths: Tuple[float, ...] = (0.01, 0.05, 0.1, 0.5, 1.0, 10.0, 100.0)
   rational_quadratic_alpha: float = 1.0
+  return_kernel_weight: float = 0.0
   linear_return_weight: float = 0.0
   linear_gradient_weight: float = 0.0
   action_gradient_scale: float = 1.0
@@ -276,9 +281,9 @@ class DSDPGConfig(_Checks):
         'variable_update_period',
     )  # fmt: skip
     self._non_negative(
-        'linear_return_weight', 'linear_gradient_weight', 'sobolev_weight',
-        'action_gradient_scale', 'state_gradient_scale', 'sigma', 'kl_weight',
-        'num_dropped_samples',
+        'return_kernel_weight', 'linear_return_weight', 'linear_gradient_weight',
+        'sobolev_weight', 'action_gradient_scale', 'state_gradient_scale', 'sigma',
+        'kl_weight', 'num_dropped_samples',
     )  # fmt: skip
     _check(0 < self.discount <= 1, 'discount', self.discount, 'in (0, 1]')
     _check(

@@ -430,14 +430,16 @@ class DSDPGLearner(acme.Learner):
 def loss_scale(config: config_lib.DSDPGConfig) -> float:
   """What brings the critic's loss to the size of a squared error.
 
-  The largest of h, which bounds the multiquadric's slope, and the linear kernels'
-  weights. Other kernels are left as they are.
+  The largest of h, which bounds the multiquadric's slope, times its weight, and the
+  linear kernels' weights. Other kernels are left as they are.
   """
   if config.critic == 'point':
     return 1.0
   slope = config.multiquadric_h if config.kernel == 'multiquadric' else 1.0
-  of_gradient = config.linear_gradient_weight if config.sobolev != 'none' else 0.0
-  return max(slope, config.linear_return_weight, of_gradient)
+  weights = [config.linear_return_weight]
+  if config.sobolev != 'none':
+    weights += [slope * config.return_kernel_weight, config.linear_gradient_weight]
+  return max(slope, *weights)
 
 
 def make_kernel(
@@ -474,8 +476,10 @@ def make_kernel(
       return kernel
     return kernels.Scaled(kernel, kernels.block_scales(sizes, by_block))
 
-  base = on_blocks(base, 1.0, config.state_gradient_scale, config.action_gradient_scale)
-  terms = [(1.0, base)]
+  joint = on_blocks(base, 1.0, config.state_gradient_scale, config.action_gradient_scale)
+  terms = [(1.0, joint)]
+  if config.return_kernel_weight and config.sobolev != 'none':
+    terms.append((config.return_kernel_weight, on_blocks(base, 1.0, 0.0, 0.0)))
   if config.linear_return_weight:
     terms.append(
       (config.linear_return_weight, on_blocks(kernels.Linear(), 1.0, 0.0, 0.0))
@@ -484,7 +488,7 @@ def make_kernel(
     terms.append(
       (config.linear_gradient_weight, on_blocks(kernels.Linear(), 0.0, 1.0, 1.0))
     )
-  return kernels.Sum(tuple(terms)) if len(terms) > 1 else base
+  return kernels.Sum(tuple(terms)) if len(terms) > 1 else joint
 
 
 def observed(outcome: adding.Outcome) -> sobolev.Model:

@@ -35,6 +35,7 @@ INVALID = [
   (dict(samples_per_insert_tolerance_rate=0.0), 'greater than 0'),
   (dict(prefetch_size=0), 'greater than 0'),
   (dict(variable_update_period=0), 'greater than 0'),
+  (dict(return_kernel_weight=-1.0), '0 or greater'),
   (dict(linear_return_weight=-1.0), '0 or greater'),
   (dict(linear_gradient_weight=-1.0), '0 or greater'),
   (dict(sobolev_weight=-1.0), '0 or greater'),
@@ -136,6 +137,7 @@ def test_the_papers_agents_are_switches_and_the_papers_kernel(name, switches):
   assert (dsdpg.critic, dsdpg.sobolev, dsdpg.targets) == switches
   assert (dsdpg.kernel, dsdpg.multiquadric_h) == ('multiquadric', 100.0)
   assert dsdpg.linear_return_weight == dsdpg.linear_gradient_weight == 0.0
+  assert dsdpg.return_kernel_weight == 0.0
   assert not dsdpg.unbiased_mmd
 
 

@@ -207,6 +207,7 @@ def test_returns_are_spread_unless_the_critic_is_a_point(trained):
     ('ddpg_mmd', 'multiquadric_h', (1e2, 1e3)),
     ('ddpg_mmd', 'linear_return_weight', (1e4, 1e5)),
     ('dsdpg_anchored', 'linear_gradient_weight', (1e4, 1e5)),
+    ('dsdpg_anchored', 'return_kernel_weight', (1e2, 1e3)),
   ],
 )
 def test_the_kernels_slope_does_not_lengthen_the_first_updates(agent, field, weights):
@@ -540,6 +541,7 @@ def test_kernel_is_the_configs_with_weights_by_block(kernel, sobolev):
     multiquadric_h=3.0,
     rbf_bandwidths=(0.5, 2.0),
     rational_quadratic_alpha=1.5,
+    return_kernel_weight=3.0,
     linear_return_weight=7.0,
     linear_gradient_weight=0.25,
     action_gradient_scale=2.0,
@@ -555,6 +557,8 @@ def test_kernel_is_the_configs_with_weights_by_block(kernel, sobolev):
   size = sum(LAYOUT[sobolev])
   x, y = np.random.default_rng(0).normal(size=(2, size))
   expected = oracle_kernels.scaled(base, [1.0, *scales[sobolev]])(x, y)
+  if sobolev != 'none':
+    expected += 3.0 * base(x[:1], y[:1])
   expected += 7.0 * x[0] * y[0] + 0.25 * oracle_kernels.linear(x[1:], y[1:])
   actual = learning.make_kernel(config, S, A)(tf.constant(x), tf.constant(y))
   np.testing.assert_allclose(actual, expected, rtol=1e-12)
