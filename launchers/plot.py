@@ -1,8 +1,9 @@
 """Learning curves of runs: `python launchers/plot.py RUN... --output=curves`.
 
 A RUN is a run directory, or a directory with run directories somewhere below. One
-panel a task; runs of one agent are a mean and a band of one deviation over seeds;
-published curves (results/references) are dashed. The same numbers are printed as a table.
+panel a task, with noisy actions another; runs of one agent are a mean and a band of one
+deviation over seeds; published curves (results/references) are dashed. The same numbers
+are printed as a table.
 
 Where agents have runs on the same tasks, two seeds or more each, OUTPUT_aggregate shows
 them together: interquartile mean over runs and tasks with stratified bootstrap intervals,
@@ -60,7 +61,10 @@ def read_runs(paths):
       # A sweep's variants of one preset differ in the name before the seed.
       name = re.fullmatch(r'(.+)-seed\d+', file.parents[1].name)
       agent = name[1] if name else config.agent
-      runs[f'{config.env}-{config.task}'][agent].append(np.array(rows).T)
+      task = f'{config.env}-{config.task}'
+      if config.action_noise:  # Another task, of which nothing is published.
+        task += f', action noise {config.action_noise:g}'
+      runs[task][agent].append(np.array(rows).T)
   if not runs:
     raise config_lib.ConfigError('None of these runs has been evaluated yet.')
   return runs

@@ -37,11 +37,15 @@ def test_table_has_mean_and_deviation_over_seeds_at_equal_steps(tmp_path):
   _write_run(tmp_path / 'c', [5.0] * 9, agent='dsdpg', task='run')
   # A variant of a preset, named by its directory.
   _write_run(tmp_path / 'quiet-seed3', [7.0] * 9, agent='dsdpg', task='run', sigma=0.0)
+  # A task with noise is another one.
+  _write_run(tmp_path / 'noisy', [3.0] * 9, agent='dsdpg', task='run', action_noise=0.1)
   result = _plot(tmp_path, f'--output={tmp_path}/curves')
   assert result.returncode == 0, result.stderr
   lines = result.stdout.splitlines()
   assert '| walker-run | `dsdpg` | 1 | 8,000 | 5 | 5 | 5 | 5 | 5 |' in lines
   assert '| walker-run | `quiet` | 1 | 8,000 | 7 | 7 | 7 | 7 | 7 |' in lines
+  noisy = 'walker-run, action noise 0.1'
+  assert f'| {noisy} | `dsdpg` | 1 | 8,000 | 3 | 3 | 3 | 3 | 3 |' in lines
   cells = '20 +- 10 | 30 +- 10 | 40 +- 10 | 50 +- 10 | 30 +- 10'
   assert f'| walker-walk | `ddpg` | 2 | 4,000 | {cells} |' in lines
   for suffix in ('png', 'pdf'):
