@@ -35,6 +35,9 @@ from acme_dsdpg import command_line, run_directory
 from acme_dsdpg import config as config_lib
 
 _OUTPUT = flags.DEFINE_string('output', 'curves', 'Files to write: .png and .pdf.')
+_LAST = flags.DEFINE_integer(
+  'last', 5, "Evaluations at a run's end whose mean is tabulated and aggregated.", 1
+)
 _REFERENCES = flags.DEFINE_list('references', ['ddpg'], 'Published agents to show.')
 _REACH = flags.DEFINE_list('reach', [], 'Returns; when they are reached is printed.')
 _REFERENCE_FILE = (
@@ -132,13 +135,14 @@ def seed_counts(runs, agent):
   return f'{least} to {most} seeds' if least < most else f'{most} seed{plural}'
 
 
-def table(runs):
-  """Markdown: the return at quarters of the run, and of the last five evaluations.
+def table(runs, num_last):
+  """Markdown: the return at quarters of the run, and of the last so many evaluations.
 
   Means over seeds, with the deviation over seeds where there are several.
   """
   lines = [
-    '| task | agent | seeds | steps | 25% | 50% | 75% | end | mean of the last 5 |',
+    '| task | agent | seeds | steps | 25% | 50% | 75% | end | mean of the last '
+    f'{num_last} |',
     '|---|---|---|---|---|---|---|---|---|',
   ]
 
@@ -154,7 +158,7 @@ def table(runs):
         cells.append(
           cell([r[np.argmin(np.abs(steps - share * last))] for steps, r, _ in seeds])
         )
-      cells.append(cell([np.mean(r[steps <= last][-5:]) for steps, r, _ in seeds]))
+      cells.append(cell([np.mean(r[steps <= last][-num_last:]) for steps, r, _ in seeds]))
       lines.append(
         f'| {task} | `{agent}` | {len(seeds)} | {last:,.0f} | {" | ".join(cells)} |'
       )
@@ -189,10 +193,10 @@ def reached(runs, returns):
   return '\n'.join(lines)
 
 
-def aggregate(runs):
+def aggregate(runs, num_last):
   """{agent: [seeds, tasks]} of returns / 1000, of agents that ran on all the tasks.
 
-  A run's value is the mean of its last five evaluations; surplus seeds are left out.
+  A run's value is the mean of its last evaluations; surplus seeds are left out.
   """
   tasks = sorted(runs)
   everywhere = set.intersection(*(set(curves) for curves in runs.values()))
@@ -202,7 +206,7 @@ def aggregate(runs):
     if num_seeds > 1:
       scores[agent] = np.array(
         [
-          [np.mean(r[-5:]) / 1000.0 for _, r, _ in runs[task][agent][:num_seeds]]
+          [np.mean(r[-num_last:]) / 1000.0 for _, r, _ in runs[task][agent][:num_seeds]]
           for task in tasks
         ]
       ).T
@@ -262,11 +266,11 @@ def main(*paths):
   aims = command_line.numbers(_REACH)
   runs = read_runs(paths)
   figure = plot(runs, _REFERENCES.value)
-  print(table(runs))
+  print(table(runs, _LAST.value))
   if aims:
     print(f'\n{reached(runs, aims)}')
   save(figure, _OUTPUT.value)
-  scores = aggregate(runs)
+  scores = aggregate(runs, _LAST.value)
   if len(scores) > 1:
     means, improvements = compare(scores)
     print(

@@ -121,3 +121,7 @@ def test_agents_are_aggregated_over_tasks_and_seeds(tmp_path):
   assert '`d4pg` | 0.' not in result.stdout
   assert (tmp_path / 'curves_aggregate.png').stat().st_size > 5000
   assert not result.stderr
+  # Of nine evaluations, four are 0: (4 * 0 + 5 * 400) / 9.
+  everything = _plot(tmp_path, f'--output={tmp_path}/all', '--last=9').stdout
+  assert 'mean of the last 9 |' in everything
+  assert '| `ddpg` | 0.222 | ' in everything
