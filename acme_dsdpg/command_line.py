@@ -11,6 +11,9 @@ from absl import app, flags
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import environments
 
+# `define_flags` defines for its caller: --help shows the flags of the program's module.
+flags.disclaim_key_flags()
+
 _KINDS = {Tuple[int, ...]: int, Tuple[float, ...]: float}
 
 
@@ -58,6 +61,7 @@ def numbers(flag: flags.FlagHolder) -> List[float]:
 
 def _parse_flags(argv: Sequence[str]) -> Sequence[str]:
   if any(argument in ('--help', '--helpshort', '--helpfull') for argument in argv):
+    app.define_help_flags()
     return app.parse_flags_with_usage(list(argv))  # Prints and exits.
   try:
     return flags.FLAGS(list(argv))

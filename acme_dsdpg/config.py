@@ -179,7 +179,7 @@ class DSDPGConfig(_Checks):
       multiquadric little pull on the return; 0 leaves it out. Without gradients there
       is one kernel only. Not the paper's.
     linear_return_weight: weight of a linear kernel on the return, added to
-      `kernel`; 0 leaves it out.
+      `kernel`; 0 leaves it out, `dsdpg_anchored` has 100.
     linear_gradient_weight: the same on the gradient coordinates.
     action_gradient_scale: factor on the dz/da coordinates inside `kernel`;
       `dsdpg_anchored` has 0.1.
