@@ -339,7 +339,9 @@ def _visit(
     if not np.allclose(
       simulator.outcome(state, [action], 1.0)[1:], observation, atol=1e-3
     ):
-      raise config_lib.ConfigError('The simulator does not replay this task.')
+      raise config_lib.ConfigError(
+        'The simulator does not replay this task: it holds more than can be set back.'
+      )
   return states, np.array(observations), np.array(actions)
 
 

@@ -1,13 +1,28 @@
 """The simulator as an oracle: set back to a state, asked what other actions give."""
 
-from typing import Any, Callable, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence
 
 import numpy as np
 
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import environments, flatten
 
-State = Tuple[np.ndarray, np.ndarray]
+# Of the model: what resets of the suite move or resize, targets above all.
+_PLACED = ('body_pos', 'body_quat', 'geom_pos', 'geom_size', 'site_pos', 'site_size')
+
+
+class State(NamedTuple):
+  """What a simulator is set back to.
+
+  Attributes:
+    physics: positions and velocities.
+    warmstart: what warm-starts the solver.
+    model: where bodies, geoms and sites are, and their sizes.
+  """
+
+  physics: np.ndarray
+  warmstart: np.ndarray
+  model: Dict[str, np.ndarray]
 
 
 def check_config(config: config_lib.ExperimentConfig):
@@ -20,10 +35,10 @@ def check_config(config: config_lib.ExperimentConfig):
 
 
 class Simulator:
-  """A task of dm_control's suite that can be set back to a physics state.
+  """A task of dm_control's suite that can be set back to a state.
 
-  Of tasks whose state is all in the physics. A target that the reset moves is not:
-  compare `outcome` with what was observed.
+  A task may hold more than `State` does, as point_mass-hard's random actuators: compare
+  `outcome` with what was observed.
   """
 
   def __init__(self, env: str, task: Optional[str], seed: int = 0):
@@ -35,9 +50,10 @@ class Simulator:
     self.environment.reset()
 
   def state(self) -> State:
-    """Positions, velocities, and what warm-starts the solver."""
+    """Where it stands."""
     physics = self._base.physics
-    return physics.get_state(), physics.data.qacc_warmstart.copy()
+    model = {field: getattr(physics.model, field).copy() for field in _PLACED}
+    return State(physics.get_state(), physics.data.qacc_warmstart.copy(), model)
 
   def outcome(
     self, state: State, actions: Sequence[np.ndarray], discount: float
@@ -75,9 +91,11 @@ class Simulator:
   ) -> np.ndarray:
     """`choose` is given the observation, None before the first step."""
     physics = self._base.physics
-    physics.set_state(state[0])
+    for field, value in state.model.items():
+      getattr(physics.model, field)[:] = value
+    physics.set_state(state.physics)
     physics.forward()
-    physics.data.qacc_warmstart[:] = state[1]
+    physics.data.qacc_warmstart[:] = state.warmstart
     self._base._reset_next_step, self._base._step_count = False, 0
     total, observation = 0.0, None
     for i in range(num_steps):

@@ -48,11 +48,13 @@ _REFERENCE_FILE = (
 def read_runs(paths):
   """{task: {agent: [(steps, returns, seconds) of each seed]}} below `paths`."""
   runs = collections.defaultdict(lambda: collections.defaultdict(list))
+  seen = set()  # A run may be below two of the paths.
   for path in paths:
-    found = sorted(pathlib.Path(path).rglob('logs/evaluator.csv'))
+    found = sorted(pathlib.Path(path).resolve().rglob('logs/evaluator.csv'))
     if not found:
       raise config_lib.ConfigError(f'{path!r} has no run with logs/evaluator.csv.')
-    for file in found:
+    for file in (f for f in found if f not in seen):
+      seen.add(file)
       config = run_directory.load(str(file.parents[1]))
       with open(file, encoding='utf-8') as f:
         rows = [
@@ -98,13 +100,14 @@ def plot(runs, references):
   )
   for axis, (task, curves) in zip(axes[0], sorted(runs.items())):
     for agent, seeds in sorted(curves.items()):
-      # Seeds evaluate at the same steps; one still running is shorter.
-      length = min(len(steps) for steps, *_ in seeds)
-      steps = seeds[0][0][:length]
-      returns = np.stack([r[:length] for _, r, _ in seeds])
+      # As far as all seeds have come, at the steps of the first.
+      steps = seeds[0][0]
+      steps = steps[steps <= min(s[-1] for s, *_ in seeds)]
+      returns = np.stack([np.interp(steps, s, r) for s, r, _ in seeds])
       axis.plot(steps, returns.mean(0), color=colours[agent], label=labels[agent])
       if len(seeds) > 1:
-        low, high = returns.mean(0) - returns.std(0), returns.mean(0) + returns.std(0)
+        mean, spread = returns.mean(0), returns.std(0, ddof=1)
+        low, high = mean - spread, mean + spread
         axis.fill_between(steps, low, high, color=colours[agent], alpha=0.2, lw=0)
     last = max(steps[-1] for seeds in curves.values() for steps, *_ in seeds)
     for name in references:
@@ -138,7 +141,8 @@ def seed_counts(runs, agent):
 def table(runs, num_last):
   """Markdown: the return at quarters of the run, and of the last so many evaluations.
 
-  Means over seeds, with the deviation over seeds where there are several.
+  Means over seeds, with the deviation over seeds (of a sample, n - 1) where there are
+  several.
   """
   lines = [
     '| task | agent | seeds | steps | 25% | 50% | 75% | end | mean of the last '
@@ -147,7 +151,7 @@ def table(runs, num_last):
   ]
 
   def cell(values):
-    spread = f' +- {np.std(values):.0f}' if len(values) > 1 else ''
+    spread = f' +- {np.std(values, ddof=1):.0f}' if len(values) > 1 else ''
     return f'{np.mean(values):.0f}{spread}'
 
   for task, curves in sorted(runs.items()):
@@ -196,21 +200,27 @@ def reached(runs, returns):
 def aggregate(runs, num_last):
   """{agent: [seeds, tasks]} of returns / 1000, of agents that ran on all the tasks.
 
-  A run's value is the mean of its last evaluations; surplus seeds are left out.
+  A run's value is the mean of its last evaluations, as far as all of these agents' runs
+  on the task have come; surplus seeds are left out.
   """
   tasks = sorted(runs)
   everywhere = set.intersection(*(set(curves) for curves in runs.values()))
-  scores = {}
+  chosen = {}
   for agent in sorted(everywhere):
     num_seeds = min(len(runs[task][agent]) for task in tasks)
     if num_seeds > 1:
-      scores[agent] = np.array(
-        [
-          [np.mean(r[-num_last:]) / 1000.0 for _, r, _ in runs[task][agent][:num_seeds]]
-          for task in tasks
-        ]
-      ).T
-  return scores
+      chosen[agent] = [runs[task][agent][:num_seeds] for task in tasks]
+  last = [
+    min(steps[-1] for seeds in column for steps, *_ in seeds)
+    for column in zip(*chosen.values())
+  ]
+  score = lambda steps, returns, end: np.mean(returns[steps <= end][-num_last:]) / 1000.0
+  return {
+    agent: np.array(
+      [[score(s, r, end) for s, r, _ in seeds] for seeds, end in zip(column, last)]
+    ).T
+    for agent, column in chosen.items()
+  }
 
 
 def compare(scores, repeats=2_000):
@@ -223,12 +233,10 @@ def compare(scores, repeats=2_000):
 
   # Its bootstrap passes an argument by a name that is going out of use.
   warnings.filterwarnings('ignore', category=FutureWarning, module='arch')
-  random_state = np.random.RandomState(0)
+  np.random.seed(0)  # It draws from the global generator.
 
   def estimate(values, function):
-    points, intervals = library.get_interval_estimates(
-      values, function, reps=repeats, random_state=random_state
-    )
+    points, intervals = library.get_interval_estimates(values, function, reps=repeats)
     return {
       key: tuple(map(float, (np.squeeze(points[key]), *np.ravel(intervals[key]))))
       for key in values
@@ -252,7 +260,9 @@ def plot_aggregate(means, improvements):
     (axes[1], named, 'probability of improvement'),
   ):
     for i, (point, low, high) in enumerate(values.values()):
-      axis.plot([low, high], [i, i], lw=6, alpha=0.4, color='tab:blue')
+      axis.plot(
+        [low, high], [i, i], lw=6, alpha=0.4, color='tab:blue', solid_capstyle='butt'
+      )
       axis.plot(point, i, '|', ms=14, color='k')
     axis.set_yticks(range(len(values)), list(values))
     axis.set_xlabel(label)

@@ -232,8 +232,29 @@ class Environment(dm_env.Environment):
     return None
 
 
-def test_a_task_that_the_physics_does_not_hold_is_refused():
-  # The reset moves the target, which is no part of the state that is set back.
+@pytest.mark.parametrize(
+  'task', ['reacher-easy', 'finger-turn_easy', 'ball_in_cup-catch']
+)
+def test_the_simulator_is_set_back_to_earlier_episodes(task):
+  simulator = simulation.Simulator(*task.split('-'), seed=0)
+  environment, rng = simulator.environment, np.random.default_rng(0)
+  size = environment.action_spec().shape
+  visited = []
+  for _ in range(3):  # The reset moves the target, if there is one.
+    environment.reset()
+    for _ in range(20):
+      state, action = simulator.state(), rng.uniform(-1, 1, size).astype(np.float32)
+      timestep = environment.step(action)
+    visited.append((state, action, [timestep.reward, *timestep.observation]))
+  for state, action, observed in visited:
+    np.testing.assert_allclose(
+      simulator.outcome(state, [action], 1.0), observed, atol=1e-6
+    )
+
+
+def test_a_task_that_cannot_be_set_back_is_refused(monkeypatch):
+  # The reset moves the target, here no part of the state.
+  monkeypatch.setattr(simulation, '_PLACED', ())
   simulator = simulation.Simulator('reacher', 'easy', seed=0)
   networks = types.SimpleNamespace(
     normalizer=lambda x: x, critic=lambda s, a, noise: a[:, 0] + s[:, 0]

@@ -39,14 +39,15 @@ def test_table_has_mean_and_deviation_over_seeds_at_equal_steps(tmp_path):
   _write_run(tmp_path / 'quiet-seed3', [7.0] * 9, agent='dsdpg', task='run', sigma=0.0)
   # A task with noise is another one.
   _write_run(tmp_path / 'noisy', [3.0] * 9, agent='dsdpg', task='run', action_noise=0.1)
-  result = _plot(tmp_path, f'--output={tmp_path}/curves')
+  # A run below two of the paths is one.
+  result = _plot(tmp_path, tmp_path / 'a', f'--output={tmp_path}/curves')
   assert result.returncode == 0, result.stderr
   lines = result.stdout.splitlines()
   assert '| walker-run | `dsdpg` | 1 | 8,000 | 5 | 5 | 5 | 5 | 5 |' in lines
   assert '| walker-run | `quiet` | 1 | 8,000 | 7 | 7 | 7 | 7 | 7 |' in lines
   noisy = 'walker-run, action noise 0.1'
   assert f'| {noisy} | `dsdpg` | 1 | 8,000 | 3 | 3 | 3 | 3 | 3 |' in lines
-  cells = '20 +- 10 | 30 +- 10 | 40 +- 10 | 50 +- 10 | 30 +- 10'
+  cells = '20 +- 14 | 30 +- 14 | 40 +- 14 | 50 +- 14 | 30 +- 14'  # Of a sample.
   assert f'| walker-walk | `ddpg` | 2 | 4,000 | {cells} |' in lines
   for suffix in ('png', 'pdf'):
     assert (tmp_path / f'curves.{suffix}').stat().st_size > 1000
@@ -107,6 +108,9 @@ def test_agents_are_aggregated_over_tasks_and_seeds(tmp_path):
           task=task,
           seed=seed,
         )
+  # One has come further: that counts for none.
+  longer = tmp_path / 'walker-walk/ddpg-seed0/logs/evaluator.csv'
+  longer.write_text(longer.read_text('utf-8') + '9000,0,18\n', 'utf-8')
   # On one task only, so not among them.
   _write_run(tmp_path / 'x/d4pg-seed0', [999.0] * 9, agent='d4pg', task='run')
   result = _plot(tmp_path, f'--output={tmp_path}/curves')
