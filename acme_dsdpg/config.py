@@ -170,7 +170,8 @@ class DSDPGConfig(_Checks):
       that are left out (as TQC does, against overestimation). With two point critics
       and 1 the target is that of clipped double Q-learning. Not the paper's.
     noise_dim: K, dimension of the critic's noise (A.8).
-    kernel: the MMD's kernel on a distance.
+    kernel: the MMD's kernel on a distance: 'multiquadric', 'rbf',
+      'rational_quadratic' or 'linear'.
     multiquadric_h: h of the multiquadric kernel (A.8).
     rbf_bandwidths: sigmas of the RBF kernel; several make a mixture (Eq. 37).
     rational_quadratic_alpha: alpha of the rational quadratic kernel (Eq. 38).
@@ -180,10 +181,11 @@ class DSDPGConfig(_Checks):
       is one kernel only. Not the paper's.
     linear_return_weight: weight of a linear kernel on the return, added to
       `kernel`; 0 leaves it out, `dsdpg_anchored` has 100.
-    linear_gradient_weight: the same on the gradient coordinates.
+    linear_gradient_weight: weight of a linear kernel on the gradient coordinates.
     action_gradient_scale: factor on the dz/da coordinates inside `kernel`;
       `dsdpg_anchored` has 0.1.
-    state_gradient_scale: factor on the dz/ds coordinates inside `kernel`; likewise.
+    state_gradient_scale: factor on the dz/ds coordinates inside `kernel`;
+      `dsdpg_anchored` has 0.1.
     unbiased_mmd: drop i = j from the MMD's self terms.
     sobolev_weight: lambda on the gradient's squared error, point critic (Eq. 10).
     discount: gamma, for one environment step.
@@ -205,7 +207,8 @@ class DSDPGConfig(_Checks):
     sigma: standard deviation of the exploration noise, actions in [-1, 1].
     min_replay_size: transitions before learning starts.
     max_replay_size: transitions kept, first in first out.
-    samples_per_insert: transitions drawn from replay for each one added.
+    samples_per_insert: transitions drawn from replay for each one added: an update every
+      `batch_size` / `samples_per_insert` environment steps.
     samples_per_insert_tolerance_rate: slack of the rate limiter, as a fraction
       of `min_replay_size * samples_per_insert`. Distributed runs only.
     prefetch_size: batches prepared ahead of the learner.
@@ -365,8 +368,8 @@ class ExperimentConfig(_Checks):
   Attributes:
     env: domain of dm_control's suite.
     task: task of that domain; None is the domain's default task.
-    agent: name of the preset, one of `PRESETS`, or 'd4pg' (Acme's own, with its own
-      networks and optimizers); recorded with the results.
+    agent: name of the preset, or 'd4pg' (Acme's own, with its own networks and
+      optimizers); recorded with the results.
     action_noise: standard deviation of Gaussian noise on the actions inside the
       environment, acting and evaluating alike, as a fraction of their range.
     seed: seeds networks, noise, environments. Reverb's sampling is not seeded.

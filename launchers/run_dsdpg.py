@@ -1,7 +1,8 @@
 """Trains an agent on a dm_control task: `python launchers/run_dsdpg.py --env=walker`.
 
 Every field of the config is a flag (`--help`). One process by default;
-`--run_distributed` starts actors, learner, replay and evaluator as processes.
+`--run_distributed` starts actors, learner, replay and evaluator as processes. The agent's
+preset and `configs/<env>.py` come before the defaults that are shown.
 """
 
 import sys
