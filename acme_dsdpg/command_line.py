@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import os
 import re
 import sys
 from typing import Any, Callable, Dict, List, Sequence, Tuple
@@ -57,6 +58,20 @@ def numbers(flag: flags.FlagHolder) -> List[float]:
     raise config_lib.ConfigError(
       f'{flag.name}={",".join(flag.value)!r} is not valid: it must be numbers.'
     ) from e
+
+
+def output_path(flag: flags.FlagHolder) -> str:
+  """The value of a launcher's flag that names a file to be written.
+
+  Raises:
+    ConfigError: its directory is not there.
+  """
+  folder = os.path.dirname(flag.value) or '.'
+  if not os.path.isdir(folder):
+    raise config_lib.ConfigError(
+      f'{flag.name}={flag.value!r} is not valid: {folder!r} is no directory.'
+    )
+  return flag.value
 
 
 def _parse_flags(argv: Sequence[str]) -> Sequence[str]:

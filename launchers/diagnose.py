@@ -157,6 +157,7 @@ def report_targets(parts):
 
 def main(workdir):
   """Episodes, numbers, figure."""
+  output = command_line.output_path(_OUTPUT)
   config = run_directory.load(workdir)
   make = environments.SuiteFactory(config.env, config.task, config.action_noise)
   spec = specs.make_environment_spec(make(0))
@@ -204,8 +205,8 @@ def main(workdir):
     )
   figure = plot(config, predicted, obtained, gradients, errors)
   for suffix in ('png', 'pdf'):
-    figure.savefig(f'{_OUTPUT.value}.{suffix}', dpi=150)
-    print(f'{_OUTPUT.value}.{suffix}')
+    figure.savefig(f'{output}.{suffix}', dpi=150)
+    print(f'{output}.{suffix}')
   sys.stdout.flush()
 
 

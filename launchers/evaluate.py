@@ -46,11 +46,7 @@ def main(path):
       raise config_lib.ConfigError(
         f'video={_VIDEO.value!r} is not valid: it must end in .mp4.'
       )
-    folder = os.path.dirname(_VIDEO.value) or '.'
-    if not os.path.isdir(folder):
-      raise config_lib.ConfigError(
-        f'video={_VIDEO.value!r} is not valid: {folder!r} is no directory.'
-      )
+    command_line.output_path(_VIDEO)
     choose_backend()
 
   from acme_dsdpg import quiet

@@ -273,13 +273,13 @@ def plot_aggregate(means, improvements):
 
 def main(*paths):
   """Flags in, a table and two files out."""
-  aims = command_line.numbers(_REACH)
+  aims, output = command_line.numbers(_REACH), command_line.output_path(_OUTPUT)
   runs = read_runs(paths)
   figure = plot(runs, _REFERENCES.value)
   print(table(runs, _LAST.value))
   if aims:
     print(f'\n{reached(runs, aims)}')
-  save(figure, _OUTPUT.value)
+  save(figure, output)
   scores = aggregate(runs, _LAST.value)
   if len(scores) > 1:
     means, improvements = compare(scores)
@@ -291,7 +291,7 @@ def main(*paths):
     print('\n| better | than | probability | 95% interval |\n|---|---|---|---|')
     for (a, b), (point, low, high) in improvements.items():
       print(f'| `{a}` | `{b}` | {point:.2f} | {low:.2f} to {high:.2f} |')
-    save(plot_aggregate(means, improvements), f'{_OUTPUT.value}_aggregate')
+    save(plot_aggregate(means, improvements), f'{output}_aggregate')
 
 
 def save(figure, path):

@@ -94,7 +94,7 @@ def read_sweep(path, output):
     blocks = json.loads(pathlib.Path(path).read_text(encoding='utf-8'))
   except OSError as e:
     raise config_lib.ConfigError(f'{path!r} cannot be read: {e.strerror}.') from e
-  except json.JSONDecodeError as e:
+  except (json.JSONDecodeError, UnicodeDecodeError) as e:
     raise config_lib.ConfigError(f'{path!r} is no JSON: {e}.') from e
   if not isinstance(blocks, list) or not all(isinstance(b, dict) for b in blocks):
     raise config_lib.ConfigError(f'{path!r} must hold a list of blocks: see --help.')
@@ -120,6 +120,10 @@ def read_sweep(path, output):
           f'Agent {name!r} in {path!r} must be a dictionary of fields, not {fields!r}.'
         )
     for task in block['tasks']:
+      if not isinstance(task, str):
+        raise config_lib.ConfigError(
+          f'Task {task!r} in {path!r} must be a name, as "walker-walk".'
+        )
       for name, fields in block['agents'].items():
         for seed in block['seeds']:
           run = _make_run(

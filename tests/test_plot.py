@@ -77,6 +77,10 @@ def test_when_returns_are_reached_is_that_of_the_median_seed(tmp_path):
   wrong = _plot(tmp_path, '--reach=soon')
   assert wrong.returncode == 2
   assert "reach='soon' is not valid" in wrong.stderr
+  wrong = _plot(tmp_path, f'--output={tmp_path}/nowhere/curves')
+  assert wrong.returncode == 2
+  assert 'is no directory' in wrong.stderr
+  assert not wrong.stdout
 
 
 def test_a_run_that_has_only_begun_is_left_out(tmp_path):

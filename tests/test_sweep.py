@@ -133,6 +133,7 @@ def test_a_dry_run_only_says_where_things_stand(tmp_path):
     ([{'agents': ['ddpg'], 'tasks': ['walker'], 'seeds': [0]}], 'must be a dictionary'),
     ([{'agents': {'ddpg': None}, 'tasks': ['walker'], 'seeds': [0]}], 'of fields'),
     ([{'agents': {'ddpg': {}}, 'tasks': 'walker', 'seeds': [0]}], 'must be a list'),
+    ([{'agents': {'ddpg': {}}, 'tasks': [1], 'seeds': [0]}], 'must be a name'),
   ],
 )
 def test_a_bad_sweep_is_a_sentence_before_anything_starts(tmp_path, blocks, message):
