@@ -169,6 +169,7 @@ def agreement(learned, truth, name):
 
 def main(workdir):
   """Compares and prints a row for each horizon and number of updates."""
+  output = command_line.output_path(_OUTPUT) if _OUTPUT.value else None
   run = run_directory.load(workdir)
   kl_weights = command_line.numbers(_KL_WEIGHTS) or [run.dsdpg.kl_weight]
   for value in kl_weights:
@@ -184,8 +185,8 @@ def main(workdir):
     for row in compare(n_step, kl_weight, data, states, simulator, run.dsdpg):
       rows.append({k: round(float(v), 3) for k, v in row.items()})
       print('  '.join(f'{k} {v:g}' for k, v in rows[-1].items()), flush=True)
-  if _OUTPUT.value:
-    with open(_OUTPUT.value, 'w', newline='', encoding='utf-8') as file:
+  if output:
+    with open(output, 'w', newline='', encoding='utf-8') as file:
       writer = csv.DictWriter(file, rows[0])
       writer.writeheader()
       writer.writerows(rows)
