@@ -60,6 +60,25 @@ def numbers(flag: flags.FlagHolder) -> List[float]:
     ) from e
 
 
+def positive_integers(flag: flags.FlagHolder) -> List[int]:
+  """The values of a launcher's list flag.
+
+  Raises:
+    ConfigError: there is none, or one of them is no whole number above 0.
+  """
+  given = ','.join(flag.value)
+  try:
+    values = [int(value) for value in flag.value]
+  except ValueError:
+    values = []
+  if not values or min(values) < 1:
+    raise config_lib.ConfigError(
+      f'{flag.name}={given!r} is not valid: it must be whole numbers greater than 0, '
+      'separated by commas.'
+    )
+  return values
+
+
 def output_path(flag: flags.FlagHolder) -> str:
   """The value of a launcher's flag that names a file to be written.
 
@@ -77,7 +96,10 @@ def output_path(flag: flags.FlagHolder) -> str:
 def _parse_flags(argv: Sequence[str]) -> Sequence[str]:
   if any(argument in ('--help', '--helpshort', '--helpfull') for argument in argv):
     app.define_help_flags()
-    return app.parse_flags_with_usage(list(argv))  # Prints and exits.
+    try:
+      return app.parse_flags_with_usage(list(argv))  # Prints and exits.
+    except SystemExit:
+      sys.exit(0)  # Not with absl's 1: what was asked for was done.
   try:
     return flags.FLAGS(list(argv))
   except flags.Error as e:
@@ -92,7 +114,10 @@ def define_flags():
   """
   descriptions = _descriptions()
   for name, field in config_lib.fields().items():
-    default = f'(default: {field.default})'
+    default = field.default
+    if isinstance(default, tuple):
+      default = ','.join(map(str, default))
+    default = f'(default: {default})'
     kwargs = dict(name=name, default=None, help=f'{descriptions[name]} {default}')
     if field.type is bool:
       flags.DEFINE_bool(**kwargs)

@@ -488,7 +488,7 @@ def make_config(
     if name not in valid:
       raise ConfigError(f'Unknown config field {name!r}.{nearest(name, valid)}')
   agent = overrides.get('agent', defaults.get('agent', DEFAULT_AGENT))
-  if agent not in AGENTS:
+  if not isinstance(agent, str) or agent not in AGENTS:
     ExperimentConfig(agent=agent)  # Raises, naming the valid ones.
   values = {**AGENTS[agent], **defaults, **overrides}
   agent_fields = {f.name for f in dataclasses.fields(DSDPGConfig)}

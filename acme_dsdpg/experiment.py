@@ -169,9 +169,11 @@ class _Run:
       self.save()
     while steps < config.num_steps:
       start = time.time()
-      row = self._train_loop.run_episode()
-      seconds = time.time() - start
-      self.counter.increment(train_seconds=seconds)
+      try:
+        row = self._train_loop.run_episode()
+      finally:
+        seconds = time.time() - start
+        self.counter.increment(train_seconds=seconds)
       row.update(self.counter.get_counts())
       self._actor_logger.write(row)
       self.progress.episode(row)

@@ -39,6 +39,9 @@ class GuardedEnvironment(dm_env.Environment):
   """An environment behind a time limit and a check of all that it returns.
 
   Also the safe point at which an interrupt is answered: before each step.
+
+  Attributes:
+    episode_steps: steps taken since the last reset.
   """
 
   def __init__(self, factory: Callable[[int], dm_env.Environment], timeout: float):
@@ -55,6 +58,7 @@ class GuardedEnvironment(dm_env.Environment):
     self._timeout = timeout
     self._number = -1
     self._worker = None
+    self.episode_steps = 0
     try:
       self.renew()
     except TimeLimitError as e:
@@ -74,6 +78,7 @@ class GuardedEnvironment(dm_env.Environment):
     self._environment = self._worker.call(self._factory, (self._number,), self._timeout)
 
   def reset(self) -> dm_env.TimeStep:
+    self.episode_steps = 0
     interrupts.check()
     timestep = self._call('reset')
     if timestep.last():
@@ -86,7 +91,9 @@ class GuardedEnvironment(dm_env.Environment):
       raise NonFiniteActionError(
         f'The policy returned an action that is not finite: {action}.'
       )
-    return self._call('step', action)
+    timestep = self._call('step', action)
+    self.episode_steps += 1
+    return timestep
 
   def observation_spec(self):
     return self._environment.observation_spec()
@@ -153,8 +160,9 @@ class _Worker:
 class GuardedLoop:
   """Acme's EnvironmentLoop, which goes on past an environment that fails.
 
-  The episode in which it fails is dropped: neither counted nor finished in replay,
-  where only what preceded the fault is left, all of it finite.
+  The episode in which it fails is not finished in replay, where only what preceded the
+  fault is left, all of it finite. Of an episode that a fault or an interrupt cuts the
+  steps are counted, as they are learned from; the episode itself is not.
   """
 
   def __init__(
@@ -198,10 +206,12 @@ class GuardedLoop:
         return self._loop.run_episode()
       except EnvironmentFaultError as e:
         cause = e
+        self._count_cut_episode(**{_FAULTS: 1})
+      except KeyboardInterrupt:
+        self._count_cut_episode()
+        raise
       if self._adder is not None:
         self._adder.reset()
-      if self._counter is not None:
-        self._counter.increment(**{_FAULTS: 1})
       self._report(f'episode dropped, environment made anew: {cause}')
       if fault < self._max_faults:
         try:
@@ -211,3 +221,7 @@ class GuardedLoop:
     raise RunFailedError(
       f'The environment failed {self._max_faults} times in a row; the last time: {cause}.'
     ) from cause
+
+  def _count_cut_episode(self, **counts: int):
+    if self._counter is not None:
+      self._counter.increment(steps=self._environment.episode_steps, **counts)

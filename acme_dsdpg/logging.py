@@ -120,10 +120,11 @@ class Progress:
 
   def evaluation(self, row: Mapping[str, Any]):
     """A block of evaluation episodes has ended."""
+    plural = 's' if row['episodes'] > 1 else ''
     self.line(
       f'evaluation at step {row["actor_steps"]}:'
       f' return {row["episode_return"]:.1f} +- {row["episode_return_std"]:.1f}'
-      f' over {row["episodes"]} episodes'
+      f' over {row["episodes"]} episode{plural}'
     )
 
   def line(self, text: str):

@@ -16,21 +16,33 @@ _VIDEO = flags.DEFINE_string('video', None, 'Film of the episodes to write (.mp4
 _BACKENDS = ('egl', 'osmesa', 'glfw')
 
 
-def choose_backend():
-  """Sets MUJOCO_GL to the first backend that renders here, unless it is set.
-
-  Exits with what to install if none does.
-  """
-  if os.environ.get('MUJOCO_GL', 'disable') != 'disable':
-    return
+def renders(backend):
+  """Whether a process of its own can render with this value of MUJOCO_GL."""
   probe = (
     "from dm_control import suite; suite.load('cartpole', 'balance').physics.render(8, 8)"
   )
+  environment = {**os.environ, 'MUJOCO_GL': backend}
+  quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+  command = [sys.executable, '-c', probe]
+  return not subprocess.run(command, env=environment, check=False, **quiet).returncode
+
+
+def choose_backend():
+  """Sets MUJOCO_GL to the first backend that renders here, unless it is set.
+
+  Exits with what to install if none does, or with what is wrong with the one set.
+  """
+  # 'disable' is what `environments` sets where nothing is to be rendered.
+  given = os.environ.get('MUJOCO_GL') or 'disable'
+  if given != 'disable':
+    if not renders(given):
+      sys.exit(
+        f'Cannot render with MUJOCO_GL={given!r}. Leave it unset, so that what works '
+        f'here is found, or set it to one of {", ".join(_BACKENDS)}.'
+      )
+    return
   for backend in _BACKENDS:
-    environment = {**os.environ, 'MUJOCO_GL': backend}
-    quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    command = [sys.executable, '-c', probe]
-    if not subprocess.run(command, env=environment, check=False, **quiet).returncode:
+    if renders(backend):
       os.environ['MUJOCO_GL'] = backend
       return
   sys.exit(
@@ -68,6 +80,13 @@ def evaluate(run, policy):
   environment = environments.make_environment(
     run.env, run.task, _SEED.value, run.action_noise
   )
+  size = environment.observation_spec().shape[-1]
+  if size != policy.observation_size:
+    raise config_lib.ConfigError(
+      f'The policy takes observations of {policy.observation_size} numbers, {run.env}-'
+      f'{run.task} has {size}. Trained in an environment of your own it is evaluated '
+      'there: acme_dsdpg.load_policy.'
+    )
   film = evaluation.Film(_VIDEO.value) if _VIDEO.value else None
   loop = acme.EnvironmentLoop(
     environment,
@@ -81,8 +100,9 @@ def evaluate(run, policy):
   finally:
     if film:
       film.close()
+  plural = 's' if row['episodes'] > 1 else ''
   print(
-    f'{run.agent} on {run.env}-{run.task}, {row["episodes"]} episodes: return '
+    f'{run.agent} on {run.env}-{run.task}, {row["episodes"]} episode{plural}: return '
     f'{row["episode_return"]:.1f} +- {row["episode_return_std"]:.1f}, worst '
     f'{row["episode_return_min"]:.1f}, best {row["episode_return_max"]:.1f}'
   )

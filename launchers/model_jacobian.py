@@ -72,8 +72,8 @@ def true_jacobians(simulator, states, actions, discount, scale):
   return result
 
 
-def compare(n_step, kl_weight, data, states, simulator, config):
-  """Trains a model of `n_step` steps; yields a row of figures at each of --updates."""
+def compare(n_step, kl_weight, checks, data, states, simulator, config):
+  """Trains a model of `n_step` steps; yields a row after each number of updates."""
   observation, action, reward, episode = data
   mean, scale = observation.mean(0), np.sqrt(observation.var(0) + 1e-6)
   normal = ((observation - mean) / scale).astype(np.float32)
@@ -137,8 +137,7 @@ def compare(n_step, kl_weight, data, states, simulator, config):
       outcome = tf.concat([reward[:, tf.newaxis], next_state], 1)
     return tf.linalg.matrix_transpose(tape.batch_jacobian(outcome, a))
 
-  checks = sorted(int(x) for x in _UPDATES.value)
-  for i in range(1, checks[-1] + 1):
+  for i in range(1, max(checks) + 1):
     losses = update(tf.constant([i, 0]))
     if i in checks:
       learned = jacobian().numpy()
@@ -170,6 +169,8 @@ def agreement(learned, truth, name):
 def main(workdir):
   """Compares and prints a row for each horizon and number of updates."""
   output = command_line.output_path(_OUTPUT) if _OUTPUT.value else None
+  n_steps = command_line.positive_integers(_N_STEPS)
+  checks = command_line.positive_integers(_UPDATES)
   run = run_directory.load(workdir)
   kl_weights = command_line.numbers(_KL_WEIGHTS) or [run.dsdpg.kl_weight]
   for value in kl_weights:
@@ -181,8 +182,8 @@ def main(workdir):
   data, states = collect(simulator, policy, run.dsdpg.sigma, _NUM_TRANSITIONS.value)
   print(f'{run.env}: mean return {1000 * np.mean(data[2]):.0f} with exploration noise')
   rows = []
-  for n_step, kl_weight in itertools.product(map(int, _N_STEPS.value), kl_weights):
-    for row in compare(n_step, kl_weight, data, states, simulator, run.dsdpg):
+  for n_step, kl_weight in itertools.product(n_steps, kl_weights):
+    for row in compare(n_step, kl_weight, checks, data, states, simulator, run.dsdpg):
       rows.append({k: round(float(v), 3) for k, v in row.items()})
       print('  '.join(f'{k} {v:g}' for k, v in rows[-1].items()), flush=True)
   if output:

@@ -34,7 +34,9 @@ import numpy as np
 from acme_dsdpg import command_line, run_directory
 from acme_dsdpg import config as config_lib
 
-_OUTPUT = flags.DEFINE_string('output', 'curves', 'Files to write: .png and .pdf.')
+_OUTPUT = flags.DEFINE_string(
+  'output', 'curves', 'Files to write, without their .png and .pdf.'
+)
 _LAST = flags.DEFINE_integer(
   'last', 5, "Evaluations at a run's end whose mean is tabulated and aggregated.", 1
 )
@@ -84,6 +86,18 @@ def read_reference(task, agent):
       if r['task'] == task.replace('-', '_') and r['agent'] == agent
     ]
   return np.array(sorted(rows)).T if rows else None
+
+
+def check_references(agents):
+  """Raises ConfigError on agents of whom nothing is published here."""
+  with open(_REFERENCE_FILE, encoding='utf-8') as f:
+    valid = sorted({row['agent'] for row in csv.DictReader(f)})
+  for agent in agents:
+    if agent not in valid:
+      raise config_lib.ConfigError(
+        f'references={",".join(agents)!r} is not valid: {agent!r} is none of '
+        f'{", ".join(valid)}.'
+      )
 
 
 def plot(runs, references):
@@ -274,6 +288,8 @@ def plot_aggregate(means, improvements):
 def main(*paths):
   """Flags in, a table and two files out."""
   aims, output = command_line.numbers(_REACH), command_line.output_path(_OUTPUT)
+  output = re.sub(r'\.(png|pdf)$', '', output)
+  check_references(_REFERENCES.value)
   runs = read_runs(paths)
   figure = plot(runs, _REFERENCES.value)
   print(table(runs, _LAST.value))

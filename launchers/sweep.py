@@ -114,11 +114,17 @@ def read_sweep(path, output):
         raise config_lib.ConfigError(
           f'{key} in {path!r} must be a {kind}, not {value!r}.'
         )
+    _check_fields(path, 'overrides', block.get('overrides', {}))
     for name, fields in block['agents'].items():
+      if os.path.basename(name) != name or name in ('', '.', '..'):
+        raise config_lib.ConfigError(
+          f'Agent {name!r} in {path!r} must be named as its directory can be.'
+        )
       if not isinstance(fields, dict):
         raise config_lib.ConfigError(
           f'Agent {name!r} in {path!r} must be a dictionary of fields, not {fields!r}.'
         )
+      _check_fields(path, f'agent {name!r}', fields)
     for task in block['tasks']:
       if not isinstance(task, str):
         raise config_lib.ConfigError(
@@ -133,6 +139,16 @@ def read_sweep(path, output):
             raise config_lib.ConfigError(f'{run.workdir} is in {path!r} twice.')
           runs[run.workdir] = run
   return list(runs.values())
+
+
+def _check_fields(path, where, fields):
+  """Raises ConfigError where fields would be overwritten by the lists of the block."""
+  listed = sorted({'env', 'task', 'seed'} & set(fields))
+  if listed:
+    raise config_lib.ConfigError(
+      f'{listed[0]!r} among the fields of {where} in {path!r} would have no effect: '
+      'tasks and seeds are lists of the block.'
+    )
 
 
 def _make_run(name, task, overrides, output):
@@ -206,7 +222,10 @@ def _stop(running):
 
 def main(path):
   """Reads the sweep, says where it stands, works."""
-  runs = read_sweep(path, _OUTPUT.value)
+  output = _OUTPUT.value
+  if os.path.exists(output) and not os.path.isdir(output):
+    raise config_lib.ConfigError(f'output={output!r} is a file, not a directory.')
+  runs = read_sweep(path, output)
   print(screen(runs), flush=True)
   if _DRY_RUN.value:
     return

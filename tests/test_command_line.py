@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 def _help(program):
   done = subprocess.run(
     [sys.executable, ROOT / 'launchers' / program, '--help'],
-    capture_output=True, text=True, timeout=120, check=False,
+    capture_output=True, text=True, timeout=120, check=True,
   )  # fmt: skip
   assert not done.stderr
   return done.stdout
@@ -36,5 +36,6 @@ def test_help_lists_every_field_with_its_meaning_and_default():
   listed.update({name: text.count(f' --[no]{name}: ') for name in booleans})
   assert listed == dict.fromkeys(config_lib.fields(), 1)
   assert '--num_samples: M, samples of the return a state-action pair (A.8).' in text
-  defaults = [f.default for f in config_lib.fields().values()]
+  shown = lambda x: ','.join(map(str, x)) if isinstance(x, tuple) else x
+  defaults = [shown(f.default) for f in config_lib.fields().values()]
   assert all(f'(default: {default})' in text for default in defaults)

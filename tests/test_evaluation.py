@@ -65,8 +65,9 @@ def test_an_observation_of_another_size_and_a_missing_policy_are_named(run, tmp_
     acme_dsdpg.load_policy(str(tmp_path))
 
 
-def _python(*arguments):
+def _python(*arguments, **variables):
   environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'MUJOCO_GL': 'disable'}
+  environment.update(variables)
   environment.pop('TF_CPP_MIN_LOG_LEVEL', None)  # Importing JAX sets it.
   return subprocess.run(
     [sys.executable, *map(str, arguments)],
@@ -78,8 +79,8 @@ def _python(*arguments):
   )
 
 
-def _evaluate(*arguments):
-  return _python('launchers/evaluate.py', *arguments)
+def _evaluate(*arguments, **variables):
+  return _python('launchers/evaluate.py', *arguments, **variables)
 
 
 def test_evaluate_prints_what_the_same_episodes_give(run):
@@ -93,7 +94,7 @@ def test_evaluate_prints_what_the_same_episodes_give(run):
   )
   row = evaluation.Evaluator(loop, 1).run()
   assert row['episode_return'] > 50  # Dense, so that another episode gives another.
-  assert f'1 episodes: return {row["episode_return"]:.1f} +-' in result.stdout
+  assert f'1 episode: return {row["episode_return"]:.1f} +-' in result.stdout
   assert f'best {row["episode_return_max"]:.1f}' in result.stdout
   assert not result.stderr
 
@@ -280,4 +281,21 @@ def test_bad_input_is_a_sentence(arguments, message):
   result = _evaluate(*arguments)
   assert result.returncode == 2
   assert message in result.stderr
+  assert 'Traceback' not in result.stderr
+
+
+def test_a_backend_that_does_not_render_is_a_sentence(run):
+  result = _evaluate(run[0], '--video=film.mp4', MUJOCO_GL='nonsense')
+  assert result.returncode == 1
+  assert "Cannot render with MUJOCO_GL='nonsense'" in result.stderr
+  assert 'Traceback' not in result.stderr
+
+
+def test_a_policy_of_another_environment_is_a_sentence(run, tmp_path):
+  (tmp_path / 'policy').symlink_to(run[0] / 'policy')
+  config = config_lib.make_config({'env': 'acrobot', 'task': 'swingup'})
+  (tmp_path / 'config.json').write_text(config.to_json(), encoding='utf-8')
+  result = _evaluate(tmp_path)
+  assert result.returncode == 2
+  assert 'acrobot-swingup has 6' in result.stderr
   assert 'Traceback' not in result.stderr

@@ -154,6 +154,16 @@ def test_its_models_jacobian_is_compared_with_the_simulators(finished, tmp_path)
   assert float(table[1]['kl']) > float(table[3]['kl'])
 
 
+@pytest.mark.parametrize('flag', ['--n_steps=a', '--updates=0', '--updates='])
+def test_a_bad_list_of_numbers_is_a_sentence(finished, flag):
+  workdir, _ = finished
+  result = look('model_jacobian.py', workdir, flag)
+  assert result.returncode == 2
+  assert 'whole numbers greater than 0' in result.stderr
+  assert 'Traceback' not in result.stderr
+  assert not result.stdout
+
+
 def test_same_command_resumes_and_fresh_starts_anew(finished):
   workdir, _ = finished
   longer = launch(*SMALL, f'--workdir={workdir}', '--num_steps=3000')

@@ -77,6 +77,9 @@ def test_when_returns_are_reached_is_that_of_the_median_seed(tmp_path):
   wrong = _plot(tmp_path, '--reach=soon')
   assert wrong.returncode == 2
   assert "reach='soon' is not valid" in wrong.stderr
+  wrong = _plot(tmp_path, '--references=ddpg,dpdg')
+  assert wrong.returncode == 2
+  assert "'dpdg' is none of d4pg, ddpg" in wrong.stderr
   wrong = _plot(tmp_path, f'--output={tmp_path}/nowhere/curves')
   assert wrong.returncode == 2
   assert 'is no directory' in wrong.stderr
@@ -87,8 +90,9 @@ def test_a_run_that_has_only_begun_is_left_out(tmp_path):
   _write_run(tmp_path / 'a', [5.0] * 9, agent='dsdpg')
   _write_run(tmp_path / 'b', [5.0], agent='ddpg')
   (tmp_path / 'b/logs/evaluator.csv').write_text('', encoding='utf-8')
-  result = _plot(tmp_path, f'--output={tmp_path}/curves')
+  result = _plot(tmp_path, f'--output={tmp_path}/curves.png')
   assert result.returncode == 0, result.stderr
+  assert f'{tmp_path}/curves.pdf' in result.stdout.splitlines()
   assert '`dsdpg`' in result.stdout
   assert '`ddpg`' not in result.stdout
 

@@ -134,6 +134,26 @@ def test_a_dry_run_only_says_where_things_stand(tmp_path):
     ([{'agents': {'ddpg': None}, 'tasks': ['walker'], 'seeds': [0]}], 'of fields'),
     ([{'agents': {'ddpg': {}}, 'tasks': 'walker', 'seeds': [0]}], 'must be a list'),
     ([{'agents': {'ddpg': {}}, 'tasks': [1], 'seeds': [0]}], 'must be a name'),
+    (
+      [{'agents': {'ours': {'agent': {}}}, 'tasks': ['walker'], 'seeds': [0]}],
+      'agent={} is not valid',
+    ),
+    ([{'agents': {'../a': {}}, 'tasks': ['walker'], 'seeds': [0]}], 'must be named'),
+    (
+      [{'agents': {'ddpg': {'seed': 1}}, 'tasks': ['walker'], 'seeds': [0]}],
+      "'seed' among the fields of agent 'ddpg'",
+    ),
+    (
+      [
+        {
+          'agents': {'ddpg': {}},
+          'tasks': ['walker'],
+          'seeds': [0],
+          'overrides': {'task': 'run'},
+        }
+      ],
+      "'task' among the fields of overrides",
+    ),
   ],
 )
 def test_a_bad_sweep_is_a_sentence_before_anything_starts(tmp_path, blocks, message):
@@ -145,3 +165,13 @@ def test_a_bad_sweep_is_a_sentence_before_anything_starts(tmp_path, blocks, mess
   assert 'Traceback' not in err
   assert not out
   assert not (tmp_path / 'runs').exists()
+
+
+def test_an_output_that_is_a_file_is_a_sentence(tmp_path):
+  block = dict(agents={'ddpg': {}}, tasks=['walker'], seeds=[0])
+  sweep = _write(tmp_path / 's.json', block)
+  status, out, err = _run(sweep, f'--output={sweep}')
+  assert status == 2
+  assert 'is a file, not a directory' in err
+  assert 'Traceback' not in err
+  assert not out

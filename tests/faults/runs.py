@@ -91,6 +91,12 @@ def steps(workdir, label, key='actor_steps'):
   return [int(row[key]) for row in rows(workdir, label)]
 
 
+def updates_due(steps):
+  """Learner steps after so many environment steps of a TINY run in one process."""
+  ratio = TINY['samples_per_insert'] / TINY['batch_size']
+  return max(0, int((steps - TINY['min_replay_size']) * ratio))
+
+
 def wait_for(condition, timeout=90, running=(), interval=0.05):
   deadline = time.time() + timeout
   while not condition():

@@ -23,7 +23,11 @@ def test_a_signal_saves_and_ends_within_seconds(tmp_path, number):
   assert process.returncode == 130, err
   assert time.time() - start < 15
   assert 'interrupted: saving' in out
-  assert checkpointing.newest(str(workdir)).counts['actor_steps'] >= 100
+  counts = checkpointing.newest(str(workdir)).counts
+  assert counts['actor_steps'] >= 100
+  # Of the episode that was cut as well.
+  assert counts['learner_steps'] == runs.updates_due(counts['actor_steps'])
+  assert counts['train_seconds'] > float(runs.rows(workdir, 'actor')[-1]['train_seconds'])
 
 
 BLOCKED = """
