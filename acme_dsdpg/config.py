@@ -186,6 +186,12 @@ class DSDPGConfig(_Checks):
       `dsdpg_anchored` has 0.1.
     state_gradient_scale: factor on the dz/ds coordinates inside `kernel`;
       `dsdpg_anchored` has 0.1.
+    max_sobolev_ratio: bound on the critic's loss on returns and gradients together: on
+      its own gradient, by norm over the critic's weights, as a multiple of that of the
+      terms on the return alone (`return_kernel_weight`, `linear_return_weight`; the
+      squared TD error of a point critic), which need be there; 0 leaves it unbounded.
+      Where TD errors are small, as before any reward is met, the gradients would
+      otherwise have the critic to themselves. Not the paper's.
     unbiased_mmd: drop i = j from the MMD's self terms.
     sobolev_weight: lambda on the gradient's squared error, point critic (Eq. 10).
     discount: gamma, for one environment step.
@@ -236,6 +242,7 @@ class DSDPGConfig(_Checks):
   linear_gradient_weight: float = 0.0
   action_gradient_scale: float = 1.0
   state_gradient_scale: float = 1.0
+  max_sobolev_ratio: float = 0.0
   unbiased_mmd: bool = False
   sobolev_weight: float = 1.0
 
@@ -286,7 +293,7 @@ class DSDPGConfig(_Checks):
     self._non_negative(
         'return_kernel_weight', 'linear_return_weight', 'linear_gradient_weight',
         'sobolev_weight', 'action_gradient_scale', 'state_gradient_scale', 'sigma',
-        'kl_weight', 'num_dropped_samples',
+        'max_sobolev_ratio', 'kl_weight', 'num_dropped_samples',
     )  # fmt: skip
     _check(0 < self.discount <= 1, 'discount', self.discount, 'in (0, 1]')
     _check(
@@ -322,6 +329,15 @@ class DSDPGConfig(_Checks):
       self.targets,
       'observed or reconstructed when sobolev is none: anchored targets differ '
       'from the observed ones in their derivatives alone',
+    )
+    _check(
+      not self.max_sobolev_ratio
+      or self.sobolev != 'none'
+      and (self.critic == 'point' or self.return_kernel_weight + self.linear_return_weight),
+      'max_sobolev_ratio',
+      self.max_sobolev_ratio,
+      '0 unless gradients are learned (sobolev is not none) and, by a critic of samples, '
+      'the return alone as well (return_kernel_weight or linear_return_weight)',
     )
     _check(
       not (self.unbiased_mmd and self.critic == 'samples' and self.num_samples < 2),

@@ -318,38 +318,61 @@ class DSDPGLearner(acme.Learner):
   def _critic_gradients(
     self, batch: Batch, target: tf.Tensor, seed: tf.Tensor
   ) -> _Gradients:
+    config = self._config
+    bounded = config.max_sobolev_ratio > 0.0
+
     def of_states(observation, action, noise, target):
-      with tf.GradientTape() as tape:
+      with tf.GradientTape(persistent=bounded) as tape:
         samples = sobolev.sobolev_samples(
-          self._critic, observation, action, noise, self._config.sobolev
+          self._critic, observation, action, noise, config.sobolev
         )
         losses = [
-          self._critic_loss(batch, of_member, target)
-          for of_member in tf.split(samples, self._config.num_critics, axis=1)
+          self._critic_losses(batch, of_member, target)
+          for of_member in tf.split(samples, config.num_critics, axis=1)
         ]
-        loss = tf.reduce_mean(losses)
+        # One for the return alone, one for all of the sample; or their sum.
+        losses = [tf.reduce_mean(parts) for parts in zip(*losses)]
+        loss = tf.add_n(losses)
         # Rectified Adam's first five steps are as long as the gradient, and the
         # multiquadric's grows with h: undivided, they would wreck the initial weights.
-        scaled = loss / loss_scale(self._config)
-      gradients = tape.gradient(scaled, self._trainable['critic'])
+        scaled = [part / loss_scale(config) for part in (losses if bounded else [loss])]
+      gradients = [tape.gradient(part, self._trainable['critic']) for part in scaled]
       return gradients, {'critic_loss': loss, **_sample_metrics(samples, target)}
 
     noise = self._noise(batch, self._num_samples, seed)
-    return chunks.mean_over_chunks(
+    gradients, metrics = chunks.mean_over_chunks(
       of_states,
       (batch.observation, batch.action, noise, target),
       self._chunk_size(noise),
     )
+    if not bounded:
+      return gradients[0], metrics
+    of_return, of_sample = gradients
+    weight = bounding_weight(of_return, of_sample, config.max_sobolev_ratio)
+    return [x + weight * y for x, y in zip(of_return, of_sample)], {
+      **metrics,
+      'bounding_weight': weight,
+    }
 
-  def _critic_loss(
+  def _critic_losses(
     self, batch: Batch, samples: tf.Tensor, target: tf.Tensor
-  ) -> tf.Tensor:
-    """[B]: MMD^2 of the sets of samples, or the point critic's squared error."""
+  ) -> List[tf.Tensor]:
+    """Terms of the critic's loss, [B] each; the first is on the return alone if bounded.
+
+    MMD^2 of the sets of samples, or the point critic's squared error.
+    """
     config = self._config
     if config.critic == 'point':
-      return critic_losses.sobolev_squared_error(samples, target, config.sobolev_weight)
-    kernel = make_kernel(config, batch.observation.shape[-1], batch.action.shape[-1])
-    return mmd.mmd2(samples, target, kernel, config.unbiased_mmd)
+      error = critic_losses.sobolev_squared_error
+      if not config.max_sobolev_ratio:
+        return [error(samples, target, config.sobolev_weight)]
+      of_return = error(samples[..., :1], target[..., :1])
+      return [of_return, error(samples, target, config.sobolev_weight) - of_return]
+    sizes = batch.observation.shape[-1], batch.action.shape[-1]
+    return [
+      mmd.mmd2(samples, target, kernel, config.unbiased_mmd)
+      for kernel in make_kernels(config, *sizes)
+    ]
 
   def _policy_gradients(self, batch: Batch, seed: tf.Tensor) -> _Gradients:
     num_samples = self._config.num_critics
@@ -442,10 +465,25 @@ def loss_scale(config: config_lib.DSDPGConfig) -> float:
   return max(slope, *weights)
 
 
-def make_kernel(
+def bounding_weight(
+  first: Sequence[tf.Tensor], second: Sequence[tf.Tensor], max_ratio: float
+) -> tf.Tensor:
+  """The weight, 1 or less, at which `second` is at most `max_ratio` times `first`.
+
+  By the norm over all tensors of each list. A scalar; 0 where either is zero.
+  """
+  bound = max_ratio * tf.linalg.global_norm(first)
+  weight = tf.math.divide_no_nan(bound, tf.linalg.global_norm(second))
+  return tf.minimum(weight, tf.ones_like(weight))
+
+
+def make_kernels(
   config: config_lib.DSDPGConfig, observation_size: int, action_size: int
-) -> kernels.Kernel:
+) -> List[kernels.Kernel]:
   """The config's kernel on [z ; dz/ds ; dz/da] (or what of it is learned).
+
+  One kernel; with `max_sobolev_ratio` two that add up to it, the first of which is on
+  the return alone.
 
   Args:
     config: the agent.
@@ -477,18 +515,27 @@ def make_kernel(
     return kernels.Scaled(kernel, kernels.block_scales(sizes, by_block))
 
   joint = on_blocks(base, 1.0, config.state_gradient_scale, config.action_gradient_scale)
-  terms = [(1.0, joint)]
-  if config.return_kernel_weight and config.sobolev != 'none':
-    terms.append((config.return_kernel_weight, on_blocks(base, 1.0, 0.0, 0.0)))
-  if config.linear_return_weight:
-    terms.append(
-      (config.linear_return_weight, on_blocks(kernels.Linear(), 1.0, 0.0, 0.0))
-    )
-  if config.linear_gradient_weight and config.sobolev != 'none':
-    terms.append(
-      (config.linear_gradient_weight, on_blocks(kernels.Linear(), 0.0, 1.0, 1.0))
-    )
-  return kernels.Sum(tuple(terms)) if len(terms) > 1 else joint
+  linear = kernels.Linear()
+  of_sample = [
+    (1.0, joint),
+    (config.linear_gradient_weight, on_blocks(linear, 0.0, 1.0, 1.0)),
+  ]
+  of_return = [
+    (config.return_kernel_weight, on_blocks(base, 1.0, 0.0, 0.0)),
+    (config.linear_return_weight, on_blocks(linear, 1.0, 0.0, 0.0)),
+  ]
+  if config.sobolev == 'none':  # One kernel only, and the linear one on the return.
+    of_sample, of_return = of_sample[:1], of_return[1:]
+
+  def add(terms):
+    terms = tuple((weight, kernel) for weight, kernel in terms if weight)
+    return kernels.Sum(terms) if terms != ((1.0, joint),) else joint
+
+  return (
+    [add(of_return), add(of_sample)]
+    if config.max_sobolev_ratio
+    else [add(of_sample + of_return)]
+  )
 
 
 def observed(outcome: adding.Outcome) -> sobolev.Model:

@@ -559,14 +559,50 @@ def test_kernel_is_the_configs_with_weights_by_block(kernel, sobolev):
   expected = oracle_kernels.scaled(base, [1.0, *scales[sobolev]])(x, y)
   if sobolev != 'none':
     expected += 3.0 * base(x[:1], y[:1])
-  expected += 7.0 * x[0] * y[0] + 0.25 * oracle_kernels.linear(x[1:], y[1:])
-  actual = learning.make_kernel(config, S, A)(tf.constant(x), tf.constant(y))
+  of_return = 7.0 * x[0] * y[0] + (3.0 * base(x[:1], y[:1]) if sobolev != 'none' else 0.0)
+  expected += of_return - (3.0 * base(x[:1], y[:1]) if sobolev != 'none' else 0.0)
+  expected += 0.25 * oracle_kernels.linear(x[1:], y[1:])
+  (kernel,) = learning.make_kernels(config, S, A)
+  actual = kernel(tf.constant(x), tf.constant(y))
   np.testing.assert_allclose(actual, expected, rtol=1e-12)
+  if sobolev != 'none':  # To be bounded, what is on the return alone stands apart.
+    config = dataclasses.replace(config, max_sobolev_ratio=0.5)
+    parts = [k(tf.constant(x), tf.constant(y)) for k in learning.make_kernels(config, S, A)]
+    np.testing.assert_allclose(parts, [of_return, expected - of_return], rtol=1e-11)
 
 
 def test_the_papers_kernel_is_the_plain_multiquadric():
   config = config_lib.make_config({'agent': 'dsdpg'}).dsdpg
-  assert learning.make_kernel(config, S, A) == learning.kernels.Multiquadric(100.0)
+  assert learning.make_kernels(config, S, A) == [learning.kernels.Multiquadric(100.0)]
+
+
+@pytest.mark.parametrize('agent', ['dsdpg_anchored', 'sobolev_ddpg'])
+def test_the_gradients_share_of_the_critics_update_is_bounded(agent):
+  def gradient(ratio):
+    run = _make(agent, max_sobolev_ratio=ratio, num_critics=2)
+    learner = run.learner
+    seeds, batch = learner._draw_seeds(), learner._prepare(_transition(0))
+    target = learner._bellman_target(batch, seeds)
+    gradients, metrics = learner._critic_gradients(batch, target, seeds.critic)
+    return np.concatenate([np.ravel(g) for g in gradients]), metrics
+
+  whole, metrics = gradient(0.0)
+  assert 'bounding_weight' not in metrics
+  of_return, _ = gradient(1e-9)
+  rest, norm = whole - of_return, np.linalg.norm
+  ratio = 0.5 * norm(rest) / norm(of_return)  # Half of it is too much.
+  bounded, metrics = gradient(ratio)
+  np.testing.assert_allclose(metrics['bounding_weight'], 0.5, rtol=1e-4)
+  np.testing.assert_allclose(bounded, of_return + 0.5 * rest, atol=1e-5 * norm(whole))
+  unbounded, metrics = gradient(3.0 * ratio)
+  assert metrics['bounding_weight'] == 1.0
+  np.testing.assert_allclose(unbounded, whole, atol=1e-5 * norm(whole))
+
+
+def test_nothing_is_learned_of_gradients_where_no_return_is():
+  zeros, ones = [tf.zeros(3)], [tf.ones(3)]
+  assert learning.bounding_weight(zeros, ones, 0.5) == 0.0
+  assert learning.bounding_weight(ones, zeros, 0.5) <= 1.0
 
 
 # Acme's interface.

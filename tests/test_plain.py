@@ -82,6 +82,8 @@ def _stages(learner):
     (2, True, {'num_critics': 2, 'num_dropped_samples': 3}),
     (B, False, {'agent': 'dsdpg_state_action', 'num_critics': 3}),
     (B, True, {'agent': 'sobolev_ddpg', 'num_critics': 2, 'num_dropped_samples': 1}),
+    (2, True, {'max_sobolev_ratio': 0.01, 'return_kernel_weight': 1.0}),
+    (2, True, {'agent': 'sobolev_ddpg', 'max_sobolev_ratio': 0.01}),
   ],
   ids=str,
 )
