@@ -93,16 +93,19 @@ def output_path(flag: flags.FlagHolder) -> str:
   return flag.value
 
 
+def figure_path(flag: flags.FlagHolder) -> str:
+  """`output_path` of a figure's files, each of which adds its own suffix."""
+  return re.sub(r'\.(png|pdf)$', '', output_path(flag))
+
+
 def _parse_flags(argv: Sequence[str]) -> Sequence[str]:
   if any(argument in ('--help', '--helpshort', '--helpfull') for argument in argv):
     app.define_help_flags()
-    try:
-      return app.parse_flags_with_usage(list(argv))  # Prints and exits.
-    except SystemExit:
-      sys.exit(0)  # Not with absl's 1: what was asked for was done.
   try:
     return flags.FLAGS(list(argv))
-  except flags.Error as e:
+  except SystemExit:
+    sys.exit(0)  # Help was shown. Not with absl's 1: what was asked for was done.
+  except (flags.Error, ValueError) as e:
     raise config_lib.ConfigError(' '.join(str(e).split())) from e
 
 

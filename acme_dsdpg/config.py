@@ -186,12 +186,14 @@ class DSDPGConfig(_Checks):
       `dsdpg_anchored` has 0.1.
     state_gradient_scale: factor on the dz/ds coordinates inside `kernel`;
       `dsdpg_anchored` has 0.1.
-    max_sobolev_ratio: bound on the critic's loss on returns and gradients together: on
-      its own gradient, by norm over the critic's weights, as a multiple of that of the
-      terms on the return alone (`return_kernel_weight`, `linear_return_weight`; the
-      squared TD error of a point critic), which need be there; 0 leaves it unbounded.
-      Where TD errors are small, as before any reward is met, the gradients would
-      otherwise have the critic to themselves. Not the paper's.
+    max_sobolev_ratio: bound on what the gradients take of the critic's update: of its
+      loss, the terms that hold gradients (those of a point critic: their squared error)
+      move the weights at most by this multiple of the norm by which the terms on the
+      return alone do (`return_kernel_weight`, `linear_return_weight`, of which one is
+      needed; a point critic's squared TD error). The norms are over the weights of all
+      critics; it costs a second backward pass; 0 leaves them unbounded. Where TD errors
+      are small, as before any reward is met, the gradients would otherwise have the
+      critic to themselves. Not the paper's.
     unbiased_mmd: drop i = j from the MMD's self terms.
     sobolev_weight: lambda on the gradient's squared error, point critic (Eq. 10).
     discount: gamma, for one environment step.
@@ -330,10 +332,13 @@ class DSDPGConfig(_Checks):
       'observed or reconstructed when sobolev is none: anchored targets differ '
       'from the observed ones in their derivatives alone',
     )
+    learns_the_return_alone = (
+      self.critic == 'point'
+      or self.return_kernel_weight > 0
+      or self.linear_return_weight > 0
+    )
     _check(
-      not self.max_sobolev_ratio
-      or self.sobolev != 'none'
-      and (self.critic == 'point' or self.return_kernel_weight + self.linear_return_weight),
+      not self.max_sobolev_ratio or (self.sobolev != 'none' and learns_the_return_alone),
       'max_sobolev_ratio',
       self.max_sobolev_ratio,
       '0 unless gradients are learned (sobolev is not none) and, by a critic of samples, '

@@ -470,11 +470,10 @@ def bounding_weight(
 ) -> tf.Tensor:
   """The weight, 1 or less, at which `second` is at most `max_ratio` times `first`.
 
-  By the norm over all tensors of each list. A scalar; 0 where either is zero.
+  By the norm over all tensors of each list. A scalar.
   """
-  bound = max_ratio * tf.linalg.global_norm(first)
-  weight = tf.math.divide_no_nan(bound, tf.linalg.global_norm(second))
-  return tf.minimum(weight, tf.ones_like(weight))
+  bound, norm = max_ratio * tf.linalg.global_norm(first), tf.linalg.global_norm(second)
+  return tf.where(norm > bound, bound / norm, tf.ones_like(norm))
 
 
 def make_kernels(

@@ -132,7 +132,7 @@ class LearnerNode(_Finishable):
 
   Counts and replay are saved and restored with the learner, in the format of the single
   process: either kind of run goes on with the other's checkpoint. The counts are taken
-  first, so that replay may hold steps of unfinished episodes, which are not counted.
+  first, so that replay may hold steps of unfinished episodes, not counted yet.
   """
 
   def __init__(self, run: Run, replay: reverb.Client, counter: courier.Client):

@@ -44,7 +44,9 @@ from acme_dsdpg import (
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import networks as networks_lib
 
-_OUTPUT = flags.DEFINE_string('output', 'diagnosis', 'Files to write: .png and .pdf.')
+_OUTPUT = flags.DEFINE_string(
+  'output', 'diagnosis', 'Files to write, without their .png and .pdf.'
+)
 _GRADIENTS = flags.DEFINE_integer(
   'gradients',
   0,
@@ -157,7 +159,7 @@ def report_targets(parts):
 
 def main(workdir):
   """Episodes, numbers, figure."""
-  output = command_line.output_path(_OUTPUT)
+  output = command_line.figure_path(_OUTPUT)
   config = run_directory.load(workdir)
   make = environments.SuiteFactory(config.env, config.task, config.action_noise)
   spec = specs.make_environment_spec(make(0))

@@ -30,15 +30,18 @@ def renders(backend):
 def choose_backend():
   """Sets MUJOCO_GL to the first backend that renders here, unless it is set.
 
-  Exits with what to install if none does, or with what is wrong with the one set.
+  Exits with what to install if none does.
+
+  Raises:
+    ConfigError: the one that is set does not.
   """
   # 'disable' is what `environments` sets where nothing is to be rendered.
   given = os.environ.get('MUJOCO_GL') or 'disable'
   if given != 'disable':
     if not renders(given):
-      sys.exit(
-        f'Cannot render with MUJOCO_GL={given!r}. Leave it unset, so that what works '
-        f'here is found, or set it to one of {", ".join(_BACKENDS)}.'
+      raise config_lib.ConfigError(
+        f'Cannot render with MUJOCO_GL={given!r}: leave it unset, and what works here is '
+        'found.'
       )
     return
   for backend in _BACKENDS:

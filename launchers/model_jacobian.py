@@ -25,11 +25,11 @@ from acme_dsdpg import networks as networks_lib
 from acme_dsdpg.losses import cvae
 
 _N_STEPS = flags.DEFINE_list('n_steps', ['1', '3', '5'], 'Horizons of the model.')
-_NUM_TRANSITIONS = flags.DEFINE_integer('num_transitions', 30_000, 'Steps acted.')
-_NUM_TESTS = flags.DEFINE_integer('num_tests', 150, 'Transitions compared.')
+_NUM_TRANSITIONS = flags.DEFINE_integer('num_transitions', 30_000, 'Steps acted.', 1)
+_NUM_TESTS = flags.DEFINE_integer('num_tests', 150, 'Transitions compared.', 1)
 _UPDATES = flags.DEFINE_list('updates', ['500', '1000', '2000', '4000'], 'When.')
 _KL_WEIGHTS = flags.DEFINE_list('kl_weights', [], "Of the cVAE; by default the run's.")
-_BATCH_SIZE = flags.DEFINE_integer('batch_size', 64, 'Transitions an update.')
+_BATCH_SIZE = flags.DEFINE_integer('batch_size', 64, 'Transitions an update.', 1)
 _OUTPUT = flags.DEFINE_string('output', None, 'CSV file for the figures.')
 
 _HELD_OUT = 0.1  # Of the transitions, the last ones.
@@ -79,6 +79,8 @@ def compare(n_step, kl_weight, checks, data, states, simulator, config):
   normal = ((observation - mean) / scale).astype(np.float32)
   starts = np.arange(len(action) - n_step)
   starts = starts[episode[starts] == episode[starts + n_step]]
+  if not len(starts):
+    sys.exit(f'No episode has the {n_step} steps of n_steps.')
   gammas = config.discount ** np.arange(n_step)
   returns = sum(g * reward[starts + i] for i, g in enumerate(gammas)).astype(np.float32)
   rows = [normal[starts], action[starts], returns, normal[starts + n_step]]

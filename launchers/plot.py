@@ -63,6 +63,9 @@ def read_runs(paths):
           [float(r[k]) for k in ('actor_steps', 'episode_return', 'train_seconds')]
           for r in csv.DictReader(f)
         ]
+      for row in rows:
+        # The last episode of a run that was interrupted ends a little after the others'.
+        row[0] = min(row[0], config.num_steps)
       if not rows:  # It has only begun.
         continue
       # A sweep's variants of one preset differ in the name before the seed.
@@ -287,8 +290,7 @@ def plot_aggregate(means, improvements):
 
 def main(*paths):
   """Flags in, a table and two files out."""
-  aims, output = command_line.numbers(_REACH), command_line.output_path(_OUTPUT)
-  output = re.sub(r'\.(png|pdf)$', '', output)
+  aims, output = command_line.numbers(_REACH), command_line.figure_path(_OUTPUT)
   check_references(_REFERENCES.value)
   runs = read_runs(paths)
   figure = plot(runs, _REFERENCES.value)

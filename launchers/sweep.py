@@ -52,7 +52,7 @@ class Run:
         header, *rows = csv.reader(f)
         last = dict(zip(header, rows[-1]))
         return int(last['actor_steps']), float(last['episode_return'])
-    except (FileNotFoundError, IndexError, KeyError, ValueError):
+    except (OSError, IndexError, KeyError, ValueError):
       return 0, None  # Not there yet, or a row is being written.
 
   @property
@@ -223,9 +223,14 @@ def _stop(running):
 def main(path):
   """Reads the sweep, says where it stands, works."""
   output = _OUTPUT.value
-  if os.path.exists(output) and not os.path.isdir(output):
-    raise config_lib.ConfigError(f'output={output!r} is a file, not a directory.')
   runs = read_sweep(path, output)
+  if not _DRY_RUN.value:
+    try:
+      os.makedirs(output, exist_ok=True)
+    except OSError as e:
+      raise config_lib.ConfigError(
+        f'output={output!r} cannot be a directory: {e.strerror}.'
+      ) from e
   print(screen(runs), flush=True)
   if _DRY_RUN.value:
     return

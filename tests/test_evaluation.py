@@ -286,7 +286,7 @@ def test_bad_input_is_a_sentence(arguments, message):
 
 def test_a_backend_that_does_not_render_is_a_sentence(run):
   result = _evaluate(run[0], '--video=film.mp4', MUJOCO_GL='nonsense')
-  assert result.returncode == 1
+  assert result.returncode == 2
   assert "Cannot render with MUJOCO_GL='nonsense'" in result.stderr
   assert 'Traceback' not in result.stderr
 

@@ -556,19 +556,18 @@ def test_kernel_is_the_configs_with_weights_by_block(kernel, sobolev):
   scales = {'none': [], 'action': [2.0] * A, 'state_action': [0.5] * S + [2.0] * A}
   size = sum(LAYOUT[sobolev])
   x, y = np.random.default_rng(0).normal(size=(2, size))
-  expected = oracle_kernels.scaled(base, [1.0, *scales[sobolev]])(x, y)
+  of_sample = oracle_kernels.scaled(base, [1.0, *scales[sobolev]])(x, y)
+  of_sample += 0.25 * oracle_kernels.linear(x[1:], y[1:])
+  of_return = 7.0 * x[0] * y[0]
   if sobolev != 'none':
-    expected += 3.0 * base(x[:1], y[:1])
-  of_return = 7.0 * x[0] * y[0] + (3.0 * base(x[:1], y[:1]) if sobolev != 'none' else 0.0)
-  expected += of_return - (3.0 * base(x[:1], y[:1]) if sobolev != 'none' else 0.0)
-  expected += 0.25 * oracle_kernels.linear(x[1:], y[1:])
+    of_return += 3.0 * base(x[:1], y[:1])
   (kernel,) = learning.make_kernels(config, S, A)
   actual = kernel(tf.constant(x), tf.constant(y))
-  np.testing.assert_allclose(actual, expected, rtol=1e-12)
+  np.testing.assert_allclose(actual, of_sample + of_return, rtol=1e-12)
   if sobolev != 'none':  # To be bounded, what is on the return alone stands apart.
     config = dataclasses.replace(config, max_sobolev_ratio=0.5)
     parts = [k(tf.constant(x), tf.constant(y)) for k in learning.make_kernels(config, S, A)]
-    np.testing.assert_allclose(parts, [of_return, expected - of_return], rtol=1e-11)
+    np.testing.assert_allclose(parts, [of_return, of_sample], rtol=1e-12)
 
 
 def test_the_papers_kernel_is_the_plain_multiquadric():
@@ -602,7 +601,8 @@ def test_the_gradients_share_of_the_critics_update_is_bounded(agent):
 def test_nothing_is_learned_of_gradients_where_no_return_is():
   zeros, ones = [tf.zeros(3)], [tf.ones(3)]
   assert learning.bounding_weight(zeros, ones, 0.5) == 0.0
-  assert learning.bounding_weight(ones, zeros, 0.5) <= 1.0
+  assert learning.bounding_weight(ones, zeros, 0.5) == 1.0
+  assert learning.bounding_weight(ones, ones, 0.5) == 0.5
 
 
 # Acme's interface.

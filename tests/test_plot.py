@@ -86,6 +86,21 @@ def test_when_returns_are_reached_is_that_of_the_median_seed(tmp_path):
   assert not wrong.stdout
 
 
+def test_a_run_that_was_interrupted_ends_with_the_others(tmp_path):
+  # Its episodes end 400 steps later than theirs, the last one past the run's steps.
+  _write_run(tmp_path / 'a', range(0, 90, 10), agent='ddpg', num_steps=8000)
+  _write_run(tmp_path / 'b', range(0, 90, 10), agent='ddpg', seed=1, num_steps=8000)
+  path = tmp_path / 'b/logs/evaluator.csv'
+  text = path.read_text('utf-8')
+  for i in range(1, 9):
+    text = text.replace(f'\n{1000 * i},', f'\n{1000 * i + 400},')
+  path.write_text(text, encoding='utf-8')
+  result = _plot(tmp_path, f'--output={tmp_path}/curves', '--last=1')
+  assert result.returncode == 0, result.stderr
+  assert '| 2 | 8,000 |' in result.stdout
+  assert '| 80 +- 0 | 80 +- 0 |' in result.stdout
+
+
 def test_a_run_that_has_only_begun_is_left_out(tmp_path):
   _write_run(tmp_path / 'a', [5.0] * 9, agent='dsdpg')
   _write_run(tmp_path / 'b', [5.0], agent='ddpg')

@@ -170,8 +170,9 @@ def test_a_bad_sweep_is_a_sentence_before_anything_starts(tmp_path, blocks, mess
 def test_an_output_that_is_a_file_is_a_sentence(tmp_path):
   block = dict(agents={'ddpg': {}}, tasks=['walker'], seeds=[0])
   sweep = _write(tmp_path / 's.json', block)
-  status, out, err = _run(sweep, f'--output={sweep}')
-  assert status == 2
-  assert 'is a file, not a directory' in err
-  assert 'Traceback' not in err
-  assert not out
+  for output in (sweep, sweep / 'runs'):
+    status, out, err = _run(sweep, f'--output={output}')
+    assert status == 2
+    assert 'cannot be a directory' in err
+    assert 'Traceback' not in err
+    assert not out
