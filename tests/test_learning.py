@@ -566,7 +566,9 @@ def test_kernel_is_the_configs_with_weights_by_block(kernel, sobolev):
   np.testing.assert_allclose(actual, of_sample + of_return, rtol=1e-12)
   if sobolev != 'none':  # To be bounded, what is on the return alone stands apart.
     config = dataclasses.replace(config, max_sobolev_ratio=0.5)
-    parts = [k(tf.constant(x), tf.constant(y)) for k in learning.make_kernels(config, S, A)]
+    parts = [
+      k(tf.constant(x), tf.constant(y)) for k in learning.make_kernels(config, S, A)
+    ]
     np.testing.assert_allclose(parts, [of_return, of_sample], rtol=1e-12)
 
 
