@@ -330,14 +330,13 @@ class DSDPGLearner(acme.Learner):
           self._critic_losses(batch, of_member, target)
           for of_member in tf.split(samples, config.num_critics, axis=1)
         ]
-        # One for the return alone, one for all of the sample; or their sum.
-        losses = [tf.reduce_mean(parts) for parts in zip(*losses)]
-        loss = tf.add_n(losses)
+        losses = [tf.reduce_mean(term) for term in zip(*losses)]
         # Rectified Adam's first five steps are as long as the gradient, and the
         # multiquadric's grows with h: undivided, they would wreck the initial weights.
-        scaled = [part / loss_scale(config) for part in (losses if bounded else [loss])]
-      gradients = [tape.gradient(part, self._trainable['critic']) for part in scaled]
-      return gradients, {'critic_loss': loss, **_sample_metrics(samples, target)}
+        scaled = [loss / loss_scale(config) for loss in losses]
+      gradients = [tape.gradient(loss, self._trainable['critic']) for loss in scaled]
+      metrics = {'critic_loss': tf.add_n(losses), **_sample_metrics(samples, target)}
+      return gradients, metrics
 
     noise = self._noise(batch, self._num_samples, seed)
     gradients, metrics = chunks.mean_over_chunks(
@@ -357,9 +356,9 @@ class DSDPGLearner(acme.Learner):
   def _critic_losses(
     self, batch: Batch, samples: tf.Tensor, target: tf.Tensor
   ) -> List[tf.Tensor]:
-    """Terms of the critic's loss, [B] each; the first is on the return alone if bounded.
+    """MMD^2 of the sets of samples, or the point critic's squared error: [B].
 
-    MMD^2 of the sets of samples, or the point critic's squared error.
+    With `max_sobolev_ratio` in two terms, the first of which is on the return alone.
     """
     config = self._config
     if config.critic == 'point':
