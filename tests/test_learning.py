@@ -11,7 +11,7 @@ import reverb
 import tensorflow as tf
 from tensorflow_probability.python.internal import samplers
 
-from acme_dsdpg import adding, checkpointing, learning
+from acme_dsdpg import adding, checkpointing, critic_kernels, kernels, learning
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import networks as networks_lib
 from tests.oracles import kernels as oracle_kernels
@@ -561,20 +561,20 @@ def test_kernel_is_the_configs_with_weights_by_block(kernel, sobolev):
   of_return = 7.0 * x[0] * y[0]
   if sobolev != 'none':
     of_return += 3.0 * base(x[:1], y[:1])
-  (kernel,) = learning.make_kernels(config, S, A)
+  (kernel,) = critic_kernels.make_kernels(config, S, A)
   actual = kernel(tf.constant(x), tf.constant(y))
   np.testing.assert_allclose(actual, of_sample + of_return, rtol=1e-12)
   if sobolev != 'none':  # To be bounded, what is on the return alone stands apart.
     config = dataclasses.replace(config, max_sobolev_ratio=0.5)
     parts = [
-      k(tf.constant(x), tf.constant(y)) for k in learning.make_kernels(config, S, A)
+      k(tf.constant(x), tf.constant(y)) for k in critic_kernels.make_kernels(config, S, A)
     ]
     np.testing.assert_allclose(parts, [of_return, of_sample], rtol=1e-12)
 
 
 def test_the_papers_kernel_is_the_plain_multiquadric():
   config = config_lib.make_config({'agent': 'dsdpg'}).dsdpg
-  assert learning.make_kernels(config, S, A) == [learning.kernels.Multiquadric(100.0)]
+  assert critic_kernels.make_kernels(config, S, A) == [kernels.Multiquadric(100.0)]
 
 
 @pytest.mark.parametrize('agent', ['dsdpg_anchored', 'sobolev_ddpg'])
