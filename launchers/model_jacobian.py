@@ -29,6 +29,9 @@ _NUM_TRANSITIONS = flags.DEFINE_integer('num_transitions', 30_000, 'Steps acted.
 _NUM_TESTS = flags.DEFINE_integer('num_tests', 150, 'Transitions compared.', 1)
 _UPDATES = flags.DEFINE_list('updates', ['500', '1000', '2000', '4000'], 'When.')
 _KL_WEIGHTS = flags.DEFINE_list('kl_weights', [], "Of the cVAE; by default the run's.")
+_NORMALIZE = flags.DEFINE_boolean(
+  'normalize_outcomes', None, "Whether outcomes are standardised; by default the run's."
+)
 _BATCH_SIZE = flags.DEFINE_integer('batch_size', 64, 'Transitions an update.', 1)
 _OUTPUT = flags.DEFINE_string('output', None, 'CSV file for the figures.')
 
@@ -177,6 +180,9 @@ def main(workdir):
   kl_weights = command_line.numbers(_KL_WEIGHTS) or [run.dsdpg.kl_weight]
   for value in kl_weights:
     dataclasses.replace(run.dsdpg, kl_weight=value)  # Checked as the learner's.
+  config = run.dsdpg
+  if _NORMALIZE.value is not None:
+    config = dataclasses.replace(config, normalize_outcomes=_NORMALIZE.value)
   tf.config.threading.set_intra_op_parallelism_threads(1)
   policy = acme_dsdpg.load_policy(workdir)
   simulation.check_config(run)
@@ -185,7 +191,7 @@ def main(workdir):
   print(f'{run.env}: mean return {1000 * np.mean(data[2]):.0f} with exploration noise')
   rows = []
   for n_step, kl_weight in itertools.product(n_steps, kl_weights):
-    for row in compare(n_step, kl_weight, checks, data, states, simulator, run.dsdpg):
+    for row in compare(n_step, kl_weight, checks, data, states, simulator, config):
       rows.append({k: round(float(v), 3) for k, v in row.items()})
       print('  '.join(f'{k} {v:g}' for k, v in rows[-1].items()), flush=True)
   if output:

@@ -154,6 +154,24 @@ def test_its_models_jacobian_is_compared_with_the_simulators(finished, tmp_path)
   assert float(table[1]['kl']) > float(table[3]['kl'])
 
 
+def test_its_models_outcomes_can_be_normalized(finished, tmp_path):
+  workdir, _ = finished
+
+  def untrained_error(flag):
+    result = look(
+      'model_jacobian.py', workdir, '--n_steps=1', flag, '--num_transitions=1000',
+      '--num_tests=20', '--updates=1', f'--output={tmp_path / "j.csv"}',
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    with open(tmp_path / 'j.csv', encoding='utf-8') as file:
+      (row,) = csv.DictReader(file)
+    return float(row['reconstruction_error'])
+
+  # In one step the pendulum moves by little beside what it does in an episode.
+  standardised = untrained_error('--normalize_outcomes')
+  assert standardised > 1.3 * untrained_error('--nonormalize_outcomes')
+
+
 @pytest.mark.parametrize('flag', ['--n_steps=a', '--updates=0', '--updates='])
 def test_a_bad_list_of_numbers_is_a_sentence(finished, flag):
   workdir, _ = finished
