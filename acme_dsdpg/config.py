@@ -196,6 +196,9 @@ class DSDPGConfig(_Checks):
       critic to themselves. Not the paper's.
     unbiased_mmd: drop i = j from the MMD's self terms.
     sobolev_weight: lambda on the gradient's squared error, point critic (Eq. 10).
+    policy_pre_activation_weight: weight, in the policy's loss, of the squared norm of
+      what its tanh is given, so that it does not saturate where returns hardly depend
+      on the action; 0 leaves it out. Not the paper's.
     discount: gamma, for one environment step.
     n_step: steps of the N-step return (Eq. 9).
     target_update_rate: Polyak rate of the target networks.
@@ -247,6 +250,7 @@ class DSDPGConfig(_Checks):
   max_sobolev_ratio: float = 0.0
   unbiased_mmd: bool = False
   sobolev_weight: float = 1.0
+  policy_pre_activation_weight: float = 0.0
 
   discount: float = 0.99
   n_step: int = 5
@@ -296,6 +300,7 @@ class DSDPGConfig(_Checks):
         'return_kernel_weight', 'linear_return_weight', 'linear_gradient_weight',
         'sobolev_weight', 'action_gradient_scale', 'state_gradient_scale', 'sigma',
         'max_sobolev_ratio', 'kl_weight', 'num_dropped_samples',
+        'policy_pre_activation_weight',
     )  # fmt: skip
     _check(0 < self.discount <= 1, 'discount', self.discount, 'in (0, 1]')
     _check(

@@ -374,6 +374,7 @@ class DSDPGLearner(acme.Learner):
     ]
 
   def _policy_gradients(self, batch: Batch, seed: tf.Tensor) -> _Gradients:
+    weight = self._config.policy_pre_activation_weight
     num_samples = self._config.num_critics
     if self._config.critic == 'samples':
       num_samples *= self._config.policy_num_samples
@@ -381,7 +382,12 @@ class DSDPGLearner(acme.Learner):
     def of_states(observation, noise):
       with tf.GradientTape() as tape:
         loss = self._policy_loss(observation, noise)
-      return tape.gradient(loss, self._trainable['policy']), {'policy_loss': loss}
+        regularised = loss
+        if weight:
+          pre_activation = self._networks.policy.pre_activation(observation)
+          regularised += weight * dpg.pre_activation_penalty(pre_activation)
+      gradients = tape.gradient(regularised, self._trainable['policy'])
+      return gradients, {'policy_loss': loss}
 
     noise = self._noise(batch, num_samples, seed)
     return chunks.mean_over_chunks(

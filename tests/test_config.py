@@ -42,6 +42,7 @@ INVALID = [
   (dict(linear_return_weight=-1.0), '0 or greater'),
   (dict(linear_gradient_weight=-1.0), '0 or greater'),
   (dict(sobolev_weight=-1.0), '0 or greater'),
+  (dict(policy_pre_activation_weight=-1.0), '0 or greater'),
   (dict(action_gradient_scale=-1.0), '0 or greater'),
   (dict(state_gradient_scale=-1.0), '0 or greater'),
   (dict(sigma=-0.1), '0 or greater'),

@@ -428,6 +428,33 @@ def test_ddpg_is_the_classic_squared_td_error_and_policy_gradient():
   np.testing.assert_allclose(row['policy_loss'], -np.mean(q), rtol=1e-4)
 
 
+def test_the_pre_activation_weight_adds_the_oracles_penalty_to_the_policys_gradient():
+  gradients = []
+  for weight in (0.0, 0.7):
+    run = _make('dsdpg_anchored', policy_pre_activation_weight=weight)
+    batch = run.learner._prepare(_transition(0))
+    of_policy, metrics = run.learner._policy_gradients(batch, tf.constant([1, 2]))
+    gradients.append((of_policy, metrics['policy_loss']))
+  (without, loss), (regularised, same_loss) = gradients
+  np.testing.assert_array_equal(loss, same_loss)  # What is logged is minus the return.
+  variables = run.networks.policy.trainable_variables
+  pre_activation = _forward(variables, batch.observation.numpy().astype(float))
+  values = [v.numpy().astype(float) for v in variables]
+  rng = np.random.default_rng(0)
+  direction = [rng.normal(size=v.shape) for v in values]
+
+  def penalty(step):
+    moved = [v + step * d for v, d in zip(values, direction)]
+    return 0.7 * np.mean(np.sum(pre_activation(moved) ** 2, axis=-1))
+
+  added = sum(
+    np.sum((x - y).numpy() * d) for x, y, d in zip(regularised, without, direction)
+  )
+  numeric = (penalty(1e-6) - penalty(-1e-6)) / 2e-6
+  assert abs(numeric) > 1e-3
+  np.testing.assert_allclose(added, numeric, rtol=1e-3)
+
+
 def test_two_point_critics_and_one_dropped_are_clipped_double_q_learning():
   run = _make('ddpg', num_critics=2, num_dropped_samples=1)
   learner, (first, second) = run.learner, run.networks.critic.members

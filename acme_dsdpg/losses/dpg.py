@@ -1,4 +1,4 @@
-"""The deterministic policy gradient."""
+"""The deterministic policy gradient, and what keeps the policy from its bounds."""
 
 import tensorflow as tf
 
@@ -25,3 +25,19 @@ def policy_loss(
   action = policy(observation)
   z = sobolev.sobolev_samples(critic, observation, action, noise, wrt='none')
   return -tf.reduce_mean(z)
+
+
+def pre_activation_penalty(pre_activation: tf.Tensor) -> tf.Tensor:
+  """The squared norm of what the policy's tanh is given, mean over the batch.
+
+  An optimizer that divides by the gradient's size follows a slope of any size, so that
+  where returns hardly depend on the action the policy runs to its bounds all the same,
+  and there its gradient vanishes. Against a penalty of fixed weight such slopes lose.
+
+  Args:
+    pre_activation: [B, A] float.
+
+  Returns:
+    A scalar.
+  """
+  return tf.reduce_mean(tf.reduce_sum(tf.square(pre_activation), axis=-1))

@@ -96,7 +96,11 @@ class Policy(tf.keras.Model):
     )
 
   def call(self, observation):
-    return self._centre + self._half_range * tf.tanh(self._mlp(observation))
+    return self._centre + self._half_range * tf.tanh(self.pre_activation(observation))
+
+  def pre_activation(self, observation: tf.Tensor) -> tf.Tensor:
+    """What the tanh is given: [B, S] to [B, A]."""
+    return self._mlp(observation)
 
 
 class ActingPolicy(tf.keras.Model):
