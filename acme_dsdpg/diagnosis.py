@@ -54,6 +54,12 @@ def collect(
   return episodes
 
 
+def saturation(episodes: Sequence[Episode], margin: float = 0.05) -> float:
+  """The share of actions' coordinates, in [-1, 1], within `margin` of a bound."""
+  actions = np.concatenate([episode['action'] for episode in episodes])
+  return float(np.mean(np.abs(actions) > 1.0 - margin))
+
+
 def obtained_returns(episode: Episode, discount: float) -> np.ndarray:
   """The discounted return from each step to the episode's end, [T]."""
   result, total = [], 0.0

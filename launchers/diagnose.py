@@ -181,6 +181,7 @@ def main(workdir):
   )
   norm = np.linalg.norm(gradients, axis=-1)
   print(f'|dz/da|: mean {norm.mean():.3f}, spread over samples {norm.std(1).mean():.3f}')
+  print(f'actions within 5% of their bounds: {diagnosis.saturation(clean):.0%}')
   errors = None
   if networks.world_model is not None:
     noisy = diagnosis.collect(make(seed + 1), policy, agent.sigma, _EPISODES.value, seed)

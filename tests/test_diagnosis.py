@@ -20,6 +20,13 @@ def _policy(observation):
   return np.tanh(observation[:1]).astype(np.float32)
 
 
+def test_saturation_counts_coordinates_near_either_bound():
+  first = dict(action=np.array([[1.0, -0.96], [0.94, 0.0]]))
+  second = dict(action=np.array([[-1.0, 0.2]]))
+  assert diagnosis.saturation([first, second]) == pytest.approx(3 / 6)
+  assert diagnosis.saturation([first, second], 0.1) == pytest.approx(4 / 6)
+
+
 def test_obtained_returns_are_discounted_to_the_end():
   episode = dict(reward=[1.0, 2.0, 4.0], discount=[1.0, 1.0, 0.0])
   np.testing.assert_allclose(diagnosis.obtained_returns(episode, 0.5), [3.0, 4.0, 4.0])

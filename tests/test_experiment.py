@@ -123,6 +123,7 @@ def test_a_run_is_looked_into(finished, tmp_path):
   for text in (
     'return: obtained',
     '|dz/da|: mean',
+    'actions within 5% of their bounds',
     'from the prior',
     'dz/da against 100 simulated steps',
     'the differences to both sides: cosine, median',
