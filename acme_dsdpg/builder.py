@@ -45,14 +45,15 @@ class DSDPGBuilder:
     """
     config = self._config
     if limit_rate:
+      samples_per_insert = config.samples_per_insert * config.world_model_updates
       # At least a batch either way, or a large batch could never be drawn.
-      error_buffer = config.samples_per_insert * max(
+      error_buffer = samples_per_insert * max(
         config.samples_per_insert_tolerance_rate * config.min_replay_size,
         2.0 * config.batch_size / config.samples_per_insert,
         2.0,
       )
       limiter = reverb.rate_limiters.SampleToInsertRatio(
-        samples_per_insert=config.samples_per_insert,
+        samples_per_insert=samples_per_insert,
         min_size_to_sample=config.min_replay_size,
         error_buffer=error_buffer,
       )
@@ -80,12 +81,12 @@ class DSDPGBuilder:
     """Batches of transitions, drawn as few ahead as keep the learner fed."""
     dataset = datasets.make_reverb_dataset(
       server_address=replay_client.server_address,
-      batch_size=self._config.batch_size,
+      batch_size=self._config.transitions_per_update,
       prefetch_size=self._config.prefetch_size,
       table=self._config.replay_table_name,
       # Acme's default of 12 streams holds two dozen batches back from updates.
       num_parallel_calls=1,
-      max_in_flight_samples_per_worker=self._config.batch_size,
+      max_in_flight_samples_per_worker=self._config.transitions_per_update,
     )
     return iter(dataset)
 

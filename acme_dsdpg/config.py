@@ -213,8 +213,11 @@ class DSDPGConfig(_Checks):
     policy_learning_rate: step size of the policy's Rectified Adam.
     critic_learning_rate: step size of the critic's Rectified Adam.
     world_model_learning_rate: step size of the world model's Adam.
+    world_model_updates: updates of the world model a learner step, each on `batch_size`
+      transitions of its own, drawn beyond those that `samples_per_insert` counts; critic
+      and policy learn from the last of these batches. Not the paper's.
     kl_weight: weight of the cVAE's KL term (Eq. 30); `dsdpg_anchored` has 1.
-    batch_size: transitions a learner step.
+    batch_size: transitions an update.
     sigma: standard deviation of the exploration noise, actions in [-1, 1].
     min_replay_size: transitions before learning starts.
     max_replay_size: transitions kept, first in first out.
@@ -266,6 +269,7 @@ class DSDPGConfig(_Checks):
   policy_learning_rate: float = 1e-3
   critic_learning_rate: float = 1e-3
   world_model_learning_rate: float = 1e-3
+  world_model_updates: int = 1
   kl_weight: float = 0.1
 
   batch_size: int = 64
@@ -291,7 +295,8 @@ class DSDPGConfig(_Checks):
         'multiquadric_h',
         'rational_quadratic_alpha', 'n_step', 'target_update_rate',
         'policy_learning_rate', 'critic_learning_rate',
-        'world_model_learning_rate', 'batch_size', 'min_replay_size',
+        'world_model_learning_rate', 'world_model_updates', 'batch_size',
+        'min_replay_size',
         'max_replay_size', 'samples_per_insert',
         'samples_per_insert_tolerance_rate', 'prefetch_size',
         'variable_update_period',
@@ -337,6 +342,12 @@ class DSDPGConfig(_Checks):
       'observed or reconstructed when sobolev is none: anchored targets differ '
       'from the observed ones in their derivatives alone',
     )
+    _check(
+      self.world_model_updates == 1 or self.uses_world_model,
+      'world_model_updates',
+      self.world_model_updates,
+      f'1 with targets={self.targets}: there is no world model',
+    )
     learns_the_return_alone = (
       self.critic == 'point'
       or self.return_kernel_weight > 0
@@ -380,6 +391,11 @@ class DSDPGConfig(_Checks):
   def one_step_model(self) -> bool:
     """Whether the world model spans one environment step instead of N."""
     return self.targets == 'anchored_one_step'
+
+  @property
+  def transitions_per_update(self) -> int:
+    """Drawn from replay for one learner step, by all of its updates."""
+    return self.batch_size * self.world_model_updates
 
   @property
   def updates_per_step(self) -> float:

@@ -95,7 +95,7 @@ class DSDPGLearner(acme.Learner):
       target_critic: likewise.
       config: the agent.
       iterator: yields `reverb.ReplaySample`s whose `data` is an
-        `acme.types.Transition` of batches of tensors or arrays.
+        `acme.types.Transition` of `config.transitions_per_update` tensor or array rows.
       seed: of everything drawn in a step.
       counter: counts learner steps.
       logger: receives the metrics (README) every `log_every` steps.
@@ -141,7 +141,7 @@ class DSDPGLearner(acme.Learner):
     self._acting_variables = networks.make_acting_policy().variables
 
   def step(self):
-    """Takes one batch and updates everything once.
+    """Takes one batch and updates all networks, once but for `world_model_updates`.
 
     Raises:
       NonFiniteError: `max_skipped_updates` steps in a row had to skip an update.
@@ -210,12 +210,13 @@ class DSDPGLearner(acme.Learner):
     seeds = self._draw_seeds()
     # Clipping may swallow a NaN, so it is looked for where it would enter.
     finite = _all_finite(tf.nest.flatten(transition))
-    batch = self._prepare(transition, finite)
+    batches = self._split(self._prepare(transition, finite))
     metrics = {'skipped': ~finite}
     if self._networks.world_model is not None:
-      self._apply(
-        'world_model', *self._world_model_gradients(batch, seeds.model), metrics
-      )
+      model_seeds = tf.random.experimental.stateless_split(seeds.model, len(batches))
+      for batch, seed in zip(batches, tf.unstack(model_seeds)):
+        self._apply('world_model', *self._world_model_gradients(batch, seed), metrics)
+    batch = batches[-1]
     target = self._bellman_target(batch, seeds)
     self._apply('critic', *self._critic_gradients(batch, target, seeds.critic), metrics)
     self._apply('policy', *self._policy_gradients(batch, seeds.policy), metrics)
@@ -244,6 +245,12 @@ class DSDPGLearner(acme.Learner):
     if self._networks.world_model is not None:
       self._networks.world_model.observe(*_outcome_of(batch), finite)
     return batch
+
+  def _split(self, batch: Batch) -> List[Batch]:
+    """One batch for each update of the world model."""
+    number = self._config.world_model_updates
+    pieces = [tf.split(tensor, number) for tensor in tf.nest.flatten(batch)]
+    return [tf.nest.pack_sequence_as(batch, piece) for piece in zip(*pieces)]
 
   def _world_model_gradients(self, batch: Batch, seed: tf.Tensor) -> _Gradients:
     model = self._networks.world_model

@@ -251,6 +251,16 @@ def test_table_is_uniform_first_in_first_out_with_a_rate_limiter():
   assert slack >= 2 * SMALL['batch_size']
 
 
+def test_further_updates_of_the_world_model_are_drawn_beyond_the_ratio():
+  spec = specs.make_environment_spec(make_fake())
+  config = dict(min_replay_size=10, samples_per_insert=4.0, world_model_updates=3)
+  builder = make_builder(agent='dsdpg_anchored', **config)
+  (table,) = builder.make_replay_tables(spec)
+  limiter = table.info.rate_limiter_info
+  assert limiter.samples_per_insert == 12.0
+  assert limiter.max_diff - limiter.min_diff >= 2 * 3 * SMALL['batch_size']
+
+
 def test_a_single_thread_never_waits_for_what_its_adder_holds_back():
   """A batch can be drawn while the table holds fewer items than were written."""
   environment = environments.wrap(Counting(1000, terminates=False))

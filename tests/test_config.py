@@ -28,6 +28,8 @@ INVALID = [
   (dict(policy_learning_rate=0.0), 'greater than 0'),
   (dict(critic_learning_rate=-1e-3), 'greater than 0'),
   (dict(world_model_learning_rate=0.0), 'greater than 0'),
+  (dict(world_model_updates=0), 'greater than 0'),
+  (dict(agent='ddpg', world_model_updates=2), '1 with targets=observed'),
   (dict(batch_size=0), 'greater than 0'),
   (dict(min_replay_size=0), 'greater than 0'),
   (dict(max_replay_size=0), 'greater than 0'),

@@ -269,6 +269,36 @@ def test_critic_and_policy_learn_the_same_whatever_the_world_models_loss_is():
   assert first.rows[0]['world_model_loss'] < second.rows[0]['world_model_loss']
 
 
+@pytest.mark.parametrize('agent', ['dsdpg_anchored', 'ddpg_reconstructed'])
+def test_the_world_model_learns_from_each_of_its_batches_the_rest_from_the_last(agent):
+  plain = dict(normalize_observations=False, world_model_updates=2)
+  frozen = dict(plain, world_model_learning_rate=1e-30)
+  first, second, last = (_transition(i) for i in range(3))
+  both = lambda x, y: tf.nest.map_structure(lambda *z: tf.concat(z, 0), x, y)
+
+  def step(batch, **overrides):
+    run = _make(agent, **overrides)
+    run.learner._iterator = iter([reverb.ReplaySample(info=None, data=batch)])
+    after = _run(run, 1)[-1]
+    iterations = {k: int(v.iterations) for k, v in run.learner._optimizers.items()}
+    return after, iterations
+
+  def close(x, y):  # Up to rounding, for which rows of other batches can matter.
+    pairs = zip(x['critic'] + x['policy'], y['critic'] + y['policy'])
+    return all(np.allclose(a, b, rtol=1e-4, atol=1e-6) for a, b in pairs)
+
+  once, _ = step(last, **dict(frozen, world_model_updates=1))
+  twice, iterations = step(both(first, last), **frozen)
+  assert iterations == {'world_model': 2, 'critic': 1, 'policy': 1}
+  assert close(once, twice)
+  assert not close(once, step(both(last, first), **frozen)[0])
+
+  of_first, of_second = (step(both(x, last), **plain)[0] for x in (first, second))
+  assert not _same(of_first, of_second, ['world_model'])
+  of_last = step(both(first, second), **plain)[0]
+  assert not _same(of_first, of_last, ['world_model'])
+
+
 def test_policy_does_not_change_where_the_critic_ignores_the_action():
   run = _make('ddpg', critic_learning_rate=1e-30)
   for name in ('hidden_0', 'hidden_1'):
