@@ -6,6 +6,7 @@ else can.
 """
 
 import ctypes
+import errno
 import fcntl
 import os
 import socket
@@ -24,17 +25,45 @@ def confine() -> Optional[str]:
   Returns:
     None, or a warning for a person where the kernel does not let an ordinary user.
   """
+  refusal = _try_in_child()
+  if refusal:
+    return (
+      'WARNING: the ports of this run are open to the network '
+      f'({os.strerror(refusal)}): confine it with a firewall, or run it in a '
+      'container without network.'
+    )
+  _enter()
+  return None
+
+
+def _try_in_child() -> int:
+  """0 where `_enter` works, else the error's number.
+
+  Some systems (Ubuntu since 23.10) let an ordinary user make the namespace, and nothing
+  within it: a process that went in would have no network at all.
+  """
+  child = os.fork()
+  if not child:
+    status = errno.EPERM
+    try:
+      _enter()
+      status = 0
+    except OSError as e:
+      status = e.errno or status
+    finally:
+      os._exit(status)
+  return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _enter():
+  """Raises OSError where the kernel does not let this process."""
   uid, gid = os.getuid(), os.getgid()
   libc = ctypes.CDLL(None, use_errno=True)
   if not uid and not libc.unshare(_CLONE_NEWNET):
     _raise_loopback()  # Root needs no other user namespace, where it would lose rights.
-    return None
+    return
   if libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET):
-    return (
-      'WARNING: the ports of this run are open to the network '
-      f'({os.strerror(ctypes.get_errno())}): confine it with a firewall, or run it in a '
-      'container without network.'
-    )
+    raise OSError(ctypes.get_errno(), 'unshare')
   for name, text in (
     ('setgroups', 'deny'),
     ('uid_map', f'{uid} {uid} 1'),
@@ -43,7 +72,6 @@ def confine() -> Optional[str]:
     with open(f'/proc/self/{name}', 'w', encoding='ascii') as file:
       file.write(text)
   _raise_loopback()
-  return None
 
 
 def _raise_loopback():

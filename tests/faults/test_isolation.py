@@ -56,3 +56,24 @@ def test_the_ports_of_a_run_do_not_answer_on_any_address(confined):
     assert any(answers.values()) != confined, answers
   finally:
     process.communicate('\n', timeout=30)
+
+
+REFUSED = """
+from acme_dsdpg import isolation
+import errno, os
+def refuse():
+  raise PermissionError(errno.EPERM, 'no')
+isolation._raise_loopback = refuse
+before = os.readlink('/proc/self/ns/net')
+warning = isolation.confine()
+print(os.readlink('/proc/self/ns/net') == before, warning)
+"""
+
+
+def test_where_nothing_is_allowed_within_the_namespace_the_process_stays_out_of_it():
+  done = subprocess.run(
+    [sys.executable, '-c', REFUSED], cwd=runs.ROOT, capture_output=True, text=True,
+    check=True, timeout=60,
+  )  # fmt: skip
+  assert done.stdout.startswith('True WARNING: the ports of this run are open')
+  assert 'Operation not permitted' in done.stdout
