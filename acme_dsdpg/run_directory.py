@@ -5,6 +5,7 @@
     tensorboard/    the same
     checkpoints/    the last three cuts: learner, counts, replay (`checkpointing`)
     policy/         SavedModel of the acting policy
+    tmp/            of distributed runs
 
 TensorFlow is not imported here.
 """
@@ -18,6 +19,10 @@ from acme_dsdpg import config as config_lib
 
 _CONFIG = 'config.json'
 _TEMPORARY = f'{_CONFIG}.tmp'
+_ENTRIES = (
+  _CONFIG, _TEMPORARY, 'logs', 'tensorboard', 'checkpoints', 'policy', 'policy.tmp',
+  'offending_batch.npz', 'tmp',
+)  # fmt: skip
 _held: Dict[str, int] = {}  # Directory to descriptor, locked.
 
 
@@ -37,19 +42,26 @@ def prepare(workdir: str, config: config_lib.ExperimentConfig, fresh: bool) -> b
     fresh: remove what an earlier run left in it.
 
   Raises:
-    ConfigError: the directory holds something else, or a run with another config, or
-      another process is running it.
+    ConfigError: the directory holds something else (beside a run: with `fresh`), or a
+      run with another config, or another process is running it.
   """
   path = os.path.join(workdir, _CONFIG)
   if os.path.exists(workdir) and not os.path.isdir(workdir):
     raise config_lib.ConfigError(f'workdir={workdir!r} is a file, not a directory.')
   resuming = os.path.exists(path)
-  foreign = os.path.isdir(workdir) and set(os.listdir(workdir)) - {_TEMPORARY}
-  if foreign and not resuming:
-    raise config_lib.ConfigError(
-      f'workdir={workdir!r} has files but no {_CONFIG}: it is not a run directory.'
-    )
   try:
+    entries = set(os.listdir(workdir)) if os.path.isdir(workdir) else set()
+    if entries - {_TEMPORARY} and not resuming:
+      raise config_lib.ConfigError(
+        f'workdir={workdir!r} has files but no {_CONFIG}: it is not a run directory.'
+      )
+    foreign = sorted(entries.difference(_ENTRIES))
+    if foreign and fresh:
+      raise config_lib.ConfigError(
+        f'fresh would remove what is no part of a run from workdir={workdir!r}: '
+        f'{", ".join(foreign[:3])}{", ..." * (len(foreign) > 3)}. Move it away, or give '
+        'another --workdir.'
+      )
     os.makedirs(workdir, exist_ok=True)
     _lock(workdir)
     if resuming and fresh:
@@ -63,7 +75,7 @@ def prepare(workdir: str, config: config_lib.ExperimentConfig, fresh: bool) -> b
     os.replace(temporary, path)
   except OSError as e:
     raise config_lib.ConfigError(
-      f'workdir={workdir!r} cannot be written: {e.strerror}.'
+      f'workdir={workdir!r} cannot be read or written: {e.strerror}.'
     ) from e
   return resuming
 

@@ -65,9 +65,11 @@ MISTAKES = [
   ('--run_distributed --num_actors=0', 'greater than 0'),
   ('--run_distributed --agent=d4pg', 'one process only'),
   ('--agent=d4pg --num_samples=3', 'num_samples'),
-  ('--workdir=/proc/nothing', 'cannot be written'),
+  ('--workdir=/proc/nothing', 'cannot be read or written'),
   ('--workdir=file', 'not a directory'),
   ('--workdir=full', 'not a run directory'),
+  ('--workdir=full --fresh', 'not a run directory'),
+  ('--workdir=model --fresh', 'no part of a run from workdir='),
   ('--replay_table_name=', 'a name'),
 ]
 MAKE_MISTAKES = """
@@ -102,6 +104,9 @@ def test_a_mistake_is_one_sentence_and_status_2_before_anything_starts(tmp_path)
   (tmp_path / 'file').touch()
   (tmp_path / 'full').mkdir()
   (tmp_path / 'full/something').touch()
+  (tmp_path / 'model').mkdir()
+  (tmp_path / 'model/config.json').write_text('{}')
+  (tmp_path / 'model/weights').touch()
   lines = json.dumps([line for line, _ in MISTAKES])
   done = subprocess.run(
     [sys.executable, '-c', MAKE_MISTAKES, lines], cwd=tmp_path, text=True, timeout=120,
@@ -112,4 +117,5 @@ def test_a_mistake_is_one_sentence_and_status_2_before_anything_starts(tmp_path)
     if status != 2 or text not in err or len(err.strip().splitlines()) != 1:
       wrong.append((line, status, err))
   assert not wrong
-  assert sorted(p.name for p in tmp_path.iterdir()) == ['file', 'full']
+  assert sorted(p.name for p in tmp_path.iterdir()) == ['file', 'full', 'model']
+  assert {p.name for p in (tmp_path / 'model').iterdir()} == {'config.json', 'weights'}
