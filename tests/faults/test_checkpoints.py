@@ -188,6 +188,18 @@ def test_rows_after_the_cut_are_dropped(tmp_path):
   assert not path.read_text()
 
 
+@pytest.mark.parametrize(
+  'damaged', ['', ',', '\0\0\0\0', '15,', '15,1e', '15,1,1', 'x,2']
+)
+def test_a_damaged_row_is_dropped_and_the_others_stay(tmp_path, damaged):
+  (tmp_path / 'logs').mkdir()
+  path = tmp_path / 'logs/actor.csv'
+  path.write_text(f'actor_steps,x\n10,1\n{damaged}\n20,2\n{damaged}\n')
+  assert logging.last_row(str(tmp_path), 'actor') == {'actor_steps': 20.0, 'x': 2.0}
+  logging.truncate(str(tmp_path), {'actor_steps': 20})
+  assert path.read_text() == 'actor_steps,x\n10,1\n20,2\n'
+
+
 def test_a_full_disk_is_a_warning_and_the_old_checkpoint_stays(tmp_path):
   disk = tmp_path / 'disk'
   disk.mkdir()
