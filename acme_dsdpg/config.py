@@ -64,7 +64,7 @@ DEFAULT_AGENT = 'dsdpg_anchored'
 RESUMABLE = (
   'num_steps', 'num_threads', 'num_actors', 'checkpoint_every', 'max_environment_faults',
   'max_skipped_updates', 'environment_timeout', 'starvation_timeout', 'max_replay_size',
-  'samples_per_insert', 'samples_per_insert_tolerance_rate',
+  'samples_per_insert', 'samples_per_insert_tolerance_rate', 'variable_update_period',
 )  # fmt: skip
 # What says nothing of a run whose targets are observed.
 _WORLD_MODEL_FIELDS = (
@@ -227,6 +227,7 @@ class DSDPGConfig(_Checks):
       of `min_replay_size * samples_per_insert`. Distributed runs only.
     prefetch_size: batches prepared ahead of the learner.
     variable_update_period: environment steps between an actor's weight updates.
+      Distributed runs only.
     jit_compile: compile the learner's step with XLA.
     replay_table_name: Reverb's name of the table.
   """
@@ -478,13 +479,17 @@ class ExperimentConfig(_Checks):
   def from_json(cls, text: str) -> 'ExperimentConfig':
     """Reads what `to_json` wrote. Raises ConfigError on unknown fields or bad values.
 
-    A baseline's fields that do not apply to it are today's defaults, whatever they were.
+    A field that is younger than the text has its default, as what it stands for was not
+    there: not what a preset has made of it since. A baseline's fields that do not apply
+    to it are today's defaults, whatever they were.
     """
     values = json.loads(text)
     flat = {k: v for k, v in values.items() if k != 'dsdpg'}
     of_agent = values['dsdpg']
     if flat['agent'] in BASELINES:
       of_agent = {k: v for k, v in of_agent.items() if k in BASELINE_FIELDS}
+    else:
+      of_agent = {**dataclasses.asdict(DSDPGConfig()), **of_agent}
     flat.update(of_agent)
     flat = {k: tuple(v) if isinstance(v, list) else v for k, v in flat.items()}
     return make_config(flat)

@@ -71,7 +71,8 @@ class DSDPGLearner(acme.Learner):
   """Learns critic, policy and world model from replayed transitions (Alg. 1).
 
   All of the randomness of a step follows from the seed and the step's number. Where
-  a batch, a loss or a gradient is not finite, the rest of the step is skipped.
+  a batch, a loss or a gradient is not finite, the step's further updates are skipped.
+  The step counts all the same, and the target networks follow.
   """
 
   def __init__(

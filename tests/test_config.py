@@ -393,6 +393,15 @@ def test_json_holds_every_resolved_value():
   assert (values['agent'], agent['critic']) == ('ddpg', 'point')
 
 
+def test_a_field_younger_than_the_json_is_its_default_not_the_presets():
+  values = json.loads(make_config({'agent': 'dsdpg_anchored'}).to_json())
+  assert values['dsdpg'].pop('state_gradient_scale') == 0.1
+  assert values['dsdpg'].pop('kl_weight') == 1.0
+  config = ExperimentConfig.from_json(json.dumps(values)).dsdpg
+  assert (config.state_gradient_scale, config.kl_weight) == (1.0, 0.1)
+  assert config.action_gradient_scale == 0.1
+
+
 def test_json_of_an_unknown_field_or_bad_value_is_refused():
   text = make_config({}).to_json()
   with pytest.raises(ConfigError, match="Unknown config field 'batch_sizes'"):
