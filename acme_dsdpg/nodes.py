@@ -76,13 +76,16 @@ def run_actor(
   evaluator.wait_until_ready()
   # One that replaces another explores otherwise.
   steps = counter.get_counts()['actor_steps']
-  spec, seed = run.environment_spec, run.config.seed + index
-  builder = run.set_up(experiment.derive_seed(seed, steps))
-  policy = builder.make_networks(spec, seed).make_acting_policy()
+  spec = run.environment_spec
+  derive_seed = lambda number: experiment.derive_seed(
+    run.config.seed, steps, number, index
+  )
+  builder = run.set_up(derive_seed(0))
+  policy = builder.make_networks(spec, run.config.seed).make_acting_policy()
   adder = adding.ReplaceableAdder(lambda: builder.make_adder(replay))
   behavior_policy = builder.make_behavior_policy(spec, policy)
   environment = guarding.GuardedEnvironment(
-    lambda number: run.environment_factory(experiment.derive_seed(seed, steps, number)),
+    lambda number: run.environment_factory(derive_seed(number)),
     run.config.environment_timeout,
   )
   loop = guarding.GuardedLoop(

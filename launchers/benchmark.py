@@ -39,7 +39,7 @@ from acme_dsdpg.losses import sobolev
 _PART = flags.DEFINE_multi_enum(
   'part', ['acting', 'target', 'run'], ['acting', 'target', 'run'], 'What to measure.'
 )
-_REPEATS = flags.DEFINE_integer('repeats', 7, 'Measurements of each, taken in turn.')
+_REPEATS = flags.DEFINE_integer('repeats', 7, 'Measurements of each, taken in turn.', 1)
 _OUTPUT = flags.DEFINE_string('output', None, 'JSON file for the figures.')
 
 
@@ -198,6 +198,7 @@ def bench_run():
 
 def main():
   """Measures the chosen parts."""
+  output = command_line.output_path(_OUTPUT) if _OUTPUT.value else None
   if _OPEN:
     print(_OPEN, file=sys.stderr, flush=True)
   result = {
@@ -210,8 +211,8 @@ def main():
     result['target'] = bench_target(_REPEATS.value)
   if 'run' in _PART.value:
     result['run'] = bench_run()
-  if _OUTPUT.value:
-    with open(_OUTPUT.value, 'w', encoding='utf-8') as file:
+  if output:
+    with open(output, 'w', encoding='utf-8') as file:
       json.dump(result, file, indent=2)
 
 

@@ -114,6 +114,7 @@ def measure(workdir, num_transitions):
 
 def main():
   """Measures and prints."""
+  output = command_line.output_path(_OUTPUT) if _OUTPUT.value else None
   if _OPEN:
     print(_OPEN, file=sys.stderr, flush=True)
   result = {'machine': f'{platform.machine()}, {os.cpu_count()} cores'}
@@ -121,8 +122,8 @@ def main():
     result.update(measure(workdir, _TRANSITIONS.value))
   for name, value in result.items():
     print(f'{name:40} {value}')
-  if _OUTPUT.value:
-    with open(_OUTPUT.value, 'w', encoding='utf-8') as file:
+  if output:
+    with open(output, 'w', encoding='utf-8') as file:
       json.dump(result, file, indent=2)
       file.write('\n')
 

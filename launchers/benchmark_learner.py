@@ -40,7 +40,7 @@ _PART = flags.DEFINE_multi_enum(
   ['compile', 'stages', 'jacobian', 'agents', 'equal', 'growth'],
   'What to do.',
 )
-_REPEATS = flags.DEFINE_integer('repeats', 9, 'Measurements of each, taken in turn.')
+_REPEATS = flags.DEFINE_integer('repeats', 9, 'Measurements of each, taken in turn.', 1)
 _NUM_THREADS = flags.DEFINE_integer('num_threads', 1, "TensorFlow's; 0 is all.")
 _OUTPUT = flags.DEFINE_string('output', None, 'JSON file for the figures.')
 
@@ -479,6 +479,7 @@ def equal():
 
 def main():
   """Measures the chosen parts."""
+  output = command_line.output_path(_OUTPUT) if _OUTPUT.value else None
   tf.config.threading.set_intra_op_parallelism_threads(_NUM_THREADS.value)
   tf.config.threading.set_inter_op_parallelism_threads(_NUM_THREADS.value)
   result = {
@@ -502,9 +503,8 @@ def main():
     if name not in _PART.value:
       continue
     result[name] = part(_REPEATS.value)
-    if _OUTPUT.value:
-      os.makedirs(os.path.dirname(_OUTPUT.value) or '.', exist_ok=True)
-      with open(_OUTPUT.value, 'w', encoding='utf-8') as file:
+    if output:
+      with open(output, 'w', encoding='utf-8') as file:
         json.dump(result, file, indent=2)
         file.write('\n')
 

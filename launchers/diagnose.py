@@ -57,7 +57,9 @@ _TARGETS = flags.DEFINE_integer(
   'targets', 0, "States whose dz/da is compared with the target's; 2 A + 1 steps each.", 0
 )
 _EPISODES = flags.DEFINE_integer('episodes', 5, 'Of each kind.', 1)
-_SEED = flags.DEFINE_integer('seed', 3_000_000, "Of the environment's randomness.", 0)
+_SEED = flags.DEFINE_integer(
+  'seed', 3_000_000, "Of the environment's randomness.", 0, 2**31 - 1
+)
 _HORIZONS = (1, 5, 20, 100)  # Simulated steps.
 _LATENTS = ('reconstructed', 'from the prior')
 

@@ -10,7 +10,9 @@ from acme_dsdpg import command_line
 from acme_dsdpg import config as config_lib
 
 _EPISODES = flags.DEFINE_integer('episodes', 10, 'Episodes, without noise.', 1)
-_SEED = flags.DEFINE_integer('seed', 2_000_000, "Of the environment's randomness.", 0)
+_SEED = flags.DEFINE_integer(
+  'seed', 2_000_000, "Of the environment's randomness.", 0, 2**31 - 1
+)
 _VIDEO = flags.DEFINE_string('video', None, 'Film of the episodes to write (.mp4).')
 
 _BACKENDS = ('egl', 'osmesa', 'glfw')

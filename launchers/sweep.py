@@ -114,6 +114,8 @@ def read_sweep(path, output):
         raise config_lib.ConfigError(
           f'{key} in {path!r} must be a {kind}, not {value!r}.'
         )
+      if not value and key != 'overrides':
+        raise config_lib.ConfigError(f'{key} in {path!r} is empty: nothing would run.')
     _check_fields(path, 'overrides', block.get('overrides', {}))
     for name, fields in block['agents'].items():
       if os.path.basename(name) != name or name in ('', '.', '..'):

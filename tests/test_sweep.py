@@ -130,6 +130,10 @@ def test_a_dry_run_only_says_where_things_stand(tmp_path):
       'Did you mean sigma',
     ),
     ([{'agents': {'ddpg': {}}, 'tasks': ['walker'], 'seeds': [0, 0]}], 'twice'),
+    (
+      [{'agents': {'ddpg': {}}, 'tasks': ['walker'], 'seeds': []}],
+      'is empty: nothing would run',
+    ),
     ([{'agents': ['ddpg'], 'tasks': ['walker'], 'seeds': [0]}], 'must be a dictionary'),
     ([{'agents': {'ddpg': None}, 'tasks': ['walker'], 'seeds': [0]}], 'of fields'),
     ([{'agents': {'ddpg': {}}, 'tasks': 'walker', 'seeds': [0]}], 'must be a list'),
