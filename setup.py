@@ -6,7 +6,7 @@ import setuptools
 
 setuptools.setup(
   name='acme-dsdpg',
-  version='0.4.0',
+  version='0.5.0',
   description=(
     'Distributional Sobolev Deterministic Policy Gradient: a DeepMind Acme '
     'agent in TensorFlow/Keras.'
