@@ -81,12 +81,12 @@ class DSDPGBuilder:
     """Batches of transitions, drawn as few ahead as keep the learner fed."""
     dataset = datasets.make_reverb_dataset(
       server_address=replay_client.server_address,
-      batch_size=self._config.transitions_per_update,
+      batch_size=self._config.transitions_per_step,
       prefetch_size=self._config.prefetch_size,
       table=self._config.replay_table_name,
       # Acme's default of 12 streams holds two dozen batches back from updates.
       num_parallel_calls=1,
-      max_in_flight_samples_per_worker=self._config.transitions_per_update,
+      max_in_flight_samples_per_worker=self._config.transitions_per_step,
     )
     return iter(dataset)
 

@@ -394,7 +394,7 @@ class DSDPGConfig(_Checks):
     return self.targets == 'anchored_one_step'
 
   @property
-  def transitions_per_update(self) -> int:
+  def transitions_per_step(self) -> int:
     """Drawn from replay for one learner step, by all of its updates."""
     return self.batch_size * self.world_model_updates
 

@@ -26,14 +26,18 @@ def confine() -> Optional[str]:
     None, or a warning for a person where the kernel does not let an ordinary user.
   """
   refusal = _try_in_child()
-  if refusal:
-    return (
-      'WARNING: the ports of this run are open to the network '
-      f'({os.strerror(refusal)}): confine it with a firewall, or run it in a '
-      'container without network.'
-    )
-  _enter()
-  return None
+  if not refusal:
+    try:
+      _enter()
+    except OSError as e:  # Several threads, which the child had not.
+      refusal = e.errno
+  if not refusal:
+    return None
+  return (
+    'WARNING: the ports of this run are open to the network '
+    f'({os.strerror(refusal)}): confine it with a firewall, or run it in a container '
+    'without network.'
+  )
 
 
 def _try_in_child() -> int:

@@ -96,7 +96,7 @@ class DSDPGLearner(acme.Learner):
       target_critic: likewise.
       config: the agent.
       iterator: yields `reverb.ReplaySample`s whose `data` is an
-        `acme.types.Transition` of `config.transitions_per_update` tensor or array rows.
+        `acme.types.Transition` of `config.transitions_per_step` tensor or array rows.
       seed: of everything drawn in a step.
       counter: counts learner steps.
       logger: receives the metrics (README) every `log_every` steps.
@@ -142,7 +142,7 @@ class DSDPGLearner(acme.Learner):
     self._acting_variables = networks.make_acting_policy().variables
 
   def step(self):
-    """Takes one batch and updates all networks, once but for `world_model_updates`.
+    """Updates the world model `world_model_updates` times, critic and policy once.
 
     Raises:
       NonFiniteError: `max_skipped_updates` steps in a row had to skip an update.

@@ -6,6 +6,7 @@ The program they are wired to is in `distributed.py`.
 from concurrent import futures
 import contextlib
 import dataclasses
+import functools
 import os
 import signal
 import sys
@@ -64,6 +65,18 @@ def make_replay_checkpointer(run: Run) -> reverb.checkpointers.CheckpointerBase:
   return checkpointing.replay_checkpointer(run.workdir, run.cut, tables)
 
 
+def actor_seed(seed: int, index: int, steps: int, number: int = 0) -> int:
+  """The seed of an actor's exploration and of its environments.
+
+  Args:
+    seed: the run's, which an actor shares with none of another run.
+    index: the actor's.
+    steps: all actors' when it was started.
+    number: of environments made anew before.
+  """
+  return experiment.derive_seed(seed, steps, number, index)
+
+
 def run_actor(
   run: Run,
   index: int,
@@ -77,15 +90,13 @@ def run_actor(
   # One that replaces another explores otherwise.
   steps = counter.get_counts()['actor_steps']
   spec = run.environment_spec
-  derive_seed = lambda number: experiment.derive_seed(
-    run.config.seed, steps, number, index
-  )
-  builder = run.set_up(derive_seed(0))
+  seed = functools.partial(actor_seed, run.config.seed, index, steps)
+  builder = run.set_up(seed())
   policy = builder.make_networks(spec, run.config.seed).make_acting_policy()
   adder = adding.ReplaceableAdder(lambda: builder.make_adder(replay))
   behavior_policy = builder.make_behavior_policy(spec, policy)
   environment = guarding.GuardedEnvironment(
-    lambda number: run.environment_factory(derive_seed(number)),
+    lambda number: run.environment_factory(seed(number)),
     run.config.environment_timeout,
   )
   loop = guarding.GuardedLoop(

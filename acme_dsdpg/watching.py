@@ -123,7 +123,7 @@ class Starvation:
     if ahead + limiter.samples_per_insert >= limiter.max_diff:
       return (
         f'WARNING: actors have waited {waited:.0f} s for the learner to draw from replay '
-        f'(samples_per_insert={limiter.samples_per_insert:g}). Its step may be compiling.'
+        f'({limiter.samples_per_insert:g} samples an insert). Its step may be compiling.'
       )
     return None
 

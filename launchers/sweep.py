@@ -52,7 +52,7 @@ class Run:
         header, *rows = csv.reader(f)
         last = dict(zip(header, rows[-1]))
         return int(last['actor_steps']), float(last['episode_return'])
-    except (OSError, IndexError, KeyError, ValueError):
+    except (OSError, IndexError, KeyError, ValueError, csv.Error):
       return 0, None  # Not there yet, or a row is being written.
 
   @property

@@ -252,13 +252,22 @@ def test_table_is_uniform_first_in_first_out_with_a_rate_limiter():
 
 
 def test_further_updates_of_the_world_model_are_drawn_beyond_the_ratio():
-  spec = specs.make_environment_spec(make_fake())
+  environment = environments.wrap(Counting(1000, terminates=False))
+  spec = specs.make_environment_spec(environment)
   config = dict(min_replay_size=10, samples_per_insert=4.0, world_model_updates=3)
   builder = make_builder(agent='dsdpg_anchored', **config)
-  (table,) = builder.make_replay_tables(spec)
-  limiter = table.info.rate_limiter_info
+  server = reverb.Server(builder.make_replay_tables(spec))
+  client = reverb.Client(f'localhost:{server.port}')
+  limiter = client.server_info()['priority_table'].rate_limiter_info
   assert limiter.samples_per_insert == 12.0
   assert limiter.max_diff - limiter.min_diff >= 2 * 3 * SMALL['batch_size']
+  adder = builder.make_adder(client)
+  adder.add_first(environment.reset())
+  for _ in range(13):  # As many as the limiter lets in before anything is drawn.
+    adder.add(np.zeros(1, np.float32), environment.step(np.zeros(1, np.float32)))
+  batch = next(builder.make_dataset_iterator(client)).data
+  assert batch.reward.shape == batch.extras.reward.shape == (3 * SMALL['batch_size'],)
+  server.stop()
 
 
 def test_a_single_thread_never_waits_for_what_its_adder_holds_back():

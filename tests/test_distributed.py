@@ -27,11 +27,11 @@ _FLAGS = dict(
 # An actor of these cannot make its environment.
 _RAISING = """
 import sys
-from acme_dsdpg import config, distributed, environments
+from acme_dsdpg import config, distributed, environments, nodes
 
 class Factory:
   def __call__(self, seed):
-    if seed == 1:
+    if seed == nodes.actor_seed(0, index=1, steps=0):
       raise ValueError('no such robot')
     return environments.make_environment('cartpole', 'swingup', seed)
 
@@ -43,6 +43,16 @@ if __name__ == '__main__':
 """
 # A start imports TensorFlow in seven processes: on a busy machine, a matter of minutes.
 _TIMEOUT = 600
+
+
+def test_no_two_actors_of_runs_whose_seeds_follow_each_other_share_a_seed():
+  seeds = [
+    nodes.actor_seed(seed, index, steps=0, number=number)
+    for seed in range(5)
+    for index in range(4)
+    for number in range(3)
+  ]
+  assert len(set(seeds)) == len(seeds)
 
 
 class _Launcher:

@@ -180,3 +180,16 @@ def test_an_output_that_is_a_file_is_a_sentence(tmp_path):
     assert 'cannot be a directory' in err
     assert 'Traceback' not in err
     assert not out
+
+
+def test_a_damaged_log_is_no_progress_and_no_traceback(tmp_path):
+  path = tmp_path / 's.json'
+  block = dict(agents={'ddpg': {}}, tasks=['walker'], seeds=[0])
+  _write(path, block)
+  logs = tmp_path / 'runs/walker-walk/ddpg-seed0/logs'
+  logs.mkdir(parents=True)
+  for damaged in ('\0\0\0', '100000,', ''):
+    (logs / 'evaluator.csv').write_text(f'actor_steps,episode_return\n{damaged}')
+    status, out, err = _run(path, f'--output={tmp_path / "runs"}', '--dry_run')
+    assert status == 0, err
+    assert 'waiting' in out
