@@ -100,7 +100,7 @@ def test_actors_are_replaced_and_what_was_killed_goes_on(tmp_path):
   since = time.time()
   learner.kill()
   assert b.wait(30) == 1
-  assert time.time() - since < 10
+  assert time.time() - since < 20  # At once, on a busy machine.
   assert 'learner/0 was killed by SIGKILL' in b.stderr.read()
   # The same command goes on from the checkpoint: no row twice, none missing.
   saved = int(checkpointing.newest(str(tmp_path / 'a')).counts['actor_steps'])
