@@ -297,8 +297,7 @@ class DSDPGConfig(_Checks):
         'rational_quadratic_alpha', 'n_step', 'target_update_rate',
         'policy_learning_rate', 'critic_learning_rate',
         'world_model_learning_rate', 'world_model_updates', 'batch_size',
-        'min_replay_size',
-        'max_replay_size', 'samples_per_insert',
+        'min_replay_size', 'max_replay_size', 'samples_per_insert',
         'samples_per_insert_tolerance_rate', 'prefetch_size',
         'variable_update_period',
     )  # fmt: skip

@@ -34,7 +34,7 @@ import launchpad as lp
 from launchpad.launch.run_locally import launch_local_output_to_files as output_to_files
 from launchpad.nodes.python import local_multi_processing
 
-from acme_dsdpg import checkpointing, environments, guarding, logging, nodes, watching
+from acme_dsdpg import checkpointing, environments, guarding, log_files, nodes, watching
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import processes as processes_lib
 
@@ -133,7 +133,7 @@ def launch(
   if cut is not None:
     checkpointing.check_config(cut, config)
   checkpointing.clean(workdir, cut)
-  logging.truncate(workdir, None if cut is None else cut.counts)
+  log_files.truncate(workdir, None if cut is None else cut.counts)
   shutil.rmtree(watching.log_directory(workdir), ignore_errors=True)  # Of another start.
   progress = watching.Progress(config, workdir)
   program = make_program(config, workdir, environment_factory, cut)

@@ -21,6 +21,7 @@ from acme_dsdpg import (
   guarding,
   interrupts,
   learning,
+  log_files,
   logging,
   notices,
   quiet,
@@ -57,7 +58,7 @@ def run_experiment(
     if cut is not None:
       checkpointing.check_config(cut, config)
     checkpointing.clean(workdir, cut)
-    logging.truncate(workdir, None if cut is None else cut.counts)
+    log_files.truncate(workdir, None if cut is None else cut.counts)
     run = _Run(config, workdir, environment_factory, cut)
     try:
       run.train()
@@ -163,7 +164,7 @@ class _Run:
     """To the end."""
     config = self._config
     steps = self.counter.get_counts()['actor_steps']
-    evaluated = logging.last_row(self._workdir, 'evaluator').get('actor_steps', -1)
+    evaluated = log_files.last_row(self._workdir, 'evaluator').get('actor_steps', -1)
     if evaluation_due(config, steps, evaluated):
       self._evaluate()
       self.save()

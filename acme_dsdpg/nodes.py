@@ -30,6 +30,7 @@ from acme_dsdpg import (
   experiment,
   guarding,
   learning,
+  log_files,
   logging,
   notices,
   processes,
@@ -69,10 +70,10 @@ def actor_seed(seed: int, index: int, steps: int, number: int = 0) -> int:
   """The seed of an actor's exploration and of its environments.
 
   Args:
-    seed: the run's, which an actor shares with none of another run.
+    seed: the run's. Runs whose seeds follow each other share no actor's.
     index: the actor's.
-    steps: all actors' when it was started.
-    number: of environments made anew before.
+    steps: of all actors, when this one was started.
+    number: how many environments it has made before.
   """
   return experiment.derive_seed(seed, steps, number, index)
 
@@ -271,7 +272,7 @@ class EvaluatorNode(_Finishable):
 
   def _work(self):
     """Evaluates when due, then waits for the end of the program."""
-    last = logging.last_row(self._run_directory, 'evaluator')
+    last = log_files.last_row(self._run_directory, 'evaluator')
     if not last:
       last = self._start
       self._evaluate(last)

@@ -31,7 +31,7 @@ matplotlib.use('Agg')
 import matplotlib.pyplot as plt
 import numpy as np
 
-from acme_dsdpg import command_line, run_directory
+from acme_dsdpg import command_line, log_files, run_directory
 from acme_dsdpg import config as config_lib
 
 _OUTPUT = flags.DEFINE_string(
@@ -58,11 +58,10 @@ def read_runs(paths):
     for file in (f for f in found if f not in seen):
       seen.add(file)
       config = run_directory.load(str(file.parents[1]))
-      with open(file, encoding='utf-8') as f:
-        rows = [
-          [float(r[k]) for k in ('actor_steps', 'episode_return', 'train_seconds')]
-          for r in csv.DictReader(f)
-        ]
+      rows = [
+        [r[k] for k in ('actor_steps', 'episode_return', 'train_seconds')]
+        for r in log_files.read(str(file))
+      ]
       for row in rows:
         # The last episode of a run that was interrupted ends a little after the others'.
         row[0] = min(row[0], config.num_steps)

@@ -17,7 +17,7 @@ import time
 from absl import flags
 import psutil
 
-from acme_dsdpg import checkpointing, command_line
+from acme_dsdpg import checkpointing, command_line, log_files
 from acme_dsdpg import config as config_lib
 
 _MINUTES = flags.DEFINE_float('minutes', 120.0, 'How long.', 0.5)
@@ -65,11 +65,7 @@ class Program:
     """The largest value of a column, 0 before there is one."""
     values = [0]
     for path in self.workdir.glob(f'logs/{label}.csv'):
-      with open(path, encoding='utf-8', newline='') as file:
-        rows = list(csv.reader(file))
-      if len(rows) > 1:
-        column = rows[0].index(key)
-        values += [int(row[column]) for row in rows[1:] if len(row) == len(rows[0])]
+      values += [int(row[key]) for row in log_files.read(str(path))]
     return max(values)
 
   def sample(self):

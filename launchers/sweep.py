@@ -12,7 +12,6 @@ its own, OUTPUT/<task>/<name>-seed<seed>. Complete runs are skipped, others go o
 they stopped, so that the same command again finishes what was interrupted.
 """
 
-import csv
 import dataclasses
 import json
 import os
@@ -24,7 +23,7 @@ import time
 
 from absl import flags
 
-from acme_dsdpg import command_line, environments, run_directory
+from acme_dsdpg import command_line, environments, log_files, run_directory
 from acme_dsdpg import config as config_lib
 
 _OUTPUT = flags.DEFINE_string('output', 'runs', 'Directory of the run directories.')
@@ -47,13 +46,8 @@ class Run:
 
   def progress(self):
     """(steps, return) of the last evaluation, or (0, None)."""
-    try:
-      with open(os.path.join(self.workdir, 'logs/evaluator.csv'), encoding='utf-8') as f:
-        header, *rows = csv.reader(f)
-        last = dict(zip(header, rows[-1]))
-        return int(last['actor_steps']), float(last['episode_return'])
-    except (OSError, IndexError, KeyError, ValueError, csv.Error):
-      return 0, None  # Not there yet, or a row is being written.
+    last = log_files.last_row(self.workdir, 'evaluator')
+    return (int(last['actor_steps']), last['episode_return']) if last else (0, None)
 
   @property
   def complete(self):

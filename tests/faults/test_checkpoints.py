@@ -9,7 +9,7 @@ import signal
 import pytest
 import tensorflow as tf
 
-from acme_dsdpg import checkpointing, logging
+from acme_dsdpg import checkpointing, log_files
 from acme_dsdpg import config as config_lib
 from tests.faults import runs
 
@@ -182,9 +182,9 @@ def test_rows_after_the_cut_are_dropped(tmp_path):
   (tmp_path / 'logs').mkdir()
   path = tmp_path / 'logs/actor.csv'
   path.write_text('actor_steps,x\n10,1\n20,2\n30,3\n4')
-  logging.truncate(str(tmp_path), {'actor_steps': 20})
+  log_files.truncate(str(tmp_path), {'actor_steps': 20})
   assert path.read_text() == 'actor_steps,x\n10,1\n20,2\n'
-  logging.truncate(str(tmp_path), None)
+  log_files.truncate(str(tmp_path), None)
   assert not path.read_text()
 
 
@@ -195,8 +195,8 @@ def test_a_damaged_row_is_dropped_and_the_others_stay(tmp_path, damaged):
   (tmp_path / 'logs').mkdir()
   path = tmp_path / 'logs/actor.csv'
   path.write_text(f'actor_steps,x\n10,1\n{damaged}\n20,2\n{damaged}\n')
-  assert logging.last_row(str(tmp_path), 'actor') == {'actor_steps': 20.0, 'x': 2.0}
-  logging.truncate(str(tmp_path), {'actor_steps': 20})
+  assert log_files.last_row(str(tmp_path), 'actor') == {'actor_steps': 20.0, 'x': 2.0}
+  log_files.truncate(str(tmp_path), {'actor_steps': 20})
   assert path.read_text() == 'actor_steps,x\n10,1\n20,2\n'
 
 
