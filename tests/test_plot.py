@@ -34,6 +34,8 @@ def test_table_has_mean_and_deviation_over_seeds_at_equal_steps(tmp_path):
   _write_run(tmp_path / 'a', range(0, 90, 10), agent='ddpg', seed=0)  # To step 8,000.
   # This seed is still running: both are compared where it stands, at step 4,000.
   _write_run(tmp_path / 'b', range(20, 70, 10), agent='ddpg', seed=1)
+  with open(tmp_path / 'b/logs/evaluator.csv', 'a', encoding='utf-8') as file:
+    file.write('5000,')  # Its next row is being written.
   _write_run(tmp_path / 'c', [5.0] * 9, agent='dsdpg', task='run')
   # A variant of a preset, named by its directory.
   _write_run(tmp_path / 'quiet-seed3', [7.0] * 9, agent='dsdpg', task='run', sigma=0.0)
