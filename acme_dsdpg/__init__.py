@@ -22,6 +22,6 @@ def load_policy(path: str):
   Raises:
     ConfigError: there is no policy at `path`.
   """
-  from acme_dsdpg import trained  # TensorFlow is imported when it is needed.
+  from acme_dsdpg.running import policy_files
 
-  return trained.TrainedPolicy(path)
+  return policy_files.TrainedPolicy(path)

@@ -13,10 +13,10 @@ import sys
 import tempfile
 import time
 
-from acme_dsdpg import isolation, quiet
+from acme_dsdpg.running import network_isolation, quiet
 
 quiet.silence()
-_OPEN = isolation.confine() if __name__ == '__main__' else None
+_OPEN = network_isolation.confine() if __name__ == '__main__' else None
 
 from absl import flags
 import acme
@@ -30,11 +30,13 @@ import psutil
 import reverb
 import tensorflow as tf
 
-from acme_dsdpg import adding, command_line, environments, guarding
-from acme_dsdpg import builder as builder_lib
 from acme_dsdpg import config as config_lib
+from acme_dsdpg import environments
 from acme_dsdpg import networks as networks_lib
+from acme_dsdpg.agent import adders as agent_adders
+from acme_dsdpg.agent import builder as builder_lib
 from acme_dsdpg.losses import sobolev
+from acme_dsdpg.running import command_line, environment_guard
 
 _PART = flags.DEFINE_multi_enum(
   'part', ['acting', 'target', 'run'], ['acting', 'target', 'run'], 'What to measure.'
@@ -77,7 +79,7 @@ def bench_acting(repeats):
   behavior_policy = ours.make_behavior_policy(spec, policy)
   servers = [reverb.Server(ours.make_replay_tables(spec, limit_rate=False))]
   client = reverb.Client(f'localhost:{servers[0].port}')
-  ours_adder = adding.ReplaceableAdder(lambda: ours.make_adder(client))
+  ours_adder = agent_adders.ReplaceableAdder(lambda: ours.make_adder(client))
 
   stock = d4pg_agent.D4PGBuilder(d4pg_agent.D4PGConfig(samples_per_insert=None))
   nets = d4pg_networks.make_default_networks(spec.actions)
@@ -89,8 +91,8 @@ def bench_acting(repeats):
   servers.append(reverb.Server(stock.make_replay_tables(spec)))
   stock_adder = stock.make_adder(reverb.Client(f'localhost:{servers[1].port}'))
 
-  guarded = guarding.GuardedLoop(
-    guarding.GuardedEnvironment(lambda number: environment, timeout=60.0),
+  guarded = environment_guard.GuardedLoop(
+    environment_guard.GuardedEnvironment(lambda number: environment, timeout=60.0),
     ours.make_actor(behavior_policy, policy, ours_adder),
     5,
     print,

@@ -12,10 +12,10 @@ import sys
 import tempfile
 import time
 
-from acme_dsdpg import isolation, quiet
+from acme_dsdpg.running import network_isolation, quiet
 
 quiet.silence()
-_OPEN = isolation.confine() if __name__ == '__main__' else None
+_OPEN = network_isolation.confine() if __name__ == '__main__' else None
 
 from absl import flags
 from acme import specs
@@ -23,8 +23,10 @@ import numpy as np
 import reverb
 import tqdm
 
-from acme_dsdpg import checkpointing, command_line, d4pg, environments
 from acme_dsdpg import config as config_lib
+from acme_dsdpg import environments
+from acme_dsdpg.agent import d4pg
+from acme_dsdpg.running import checkpointing, command_line
 
 _TRANSITIONS = flags.DEFINE_integer('transitions', 1_000_000, 'How many.', 1)
 _OUTPUT = flags.DEFINE_string('output', None, 'JSON file for the figures.')

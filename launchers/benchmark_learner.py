@@ -14,7 +14,7 @@ import statistics
 import sys
 import time
 
-from acme_dsdpg import quiet
+from acme_dsdpg.running import quiet
 
 quiet.silence()
 
@@ -29,10 +29,12 @@ import reverb
 import sonnet as snt
 import tensorflow as tf
 
-from acme_dsdpg import adding, command_line, learning, plain
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import networks as networks_lib
+from acme_dsdpg.agent import adders as agent_adders
+from acme_dsdpg.agent import learning, plain
 from acme_dsdpg.losses import sobolev
+from acme_dsdpg.running import command_line
 
 _PART = flags.DEFINE_multi_enum(
   'part',
@@ -82,7 +84,7 @@ def make_transition(env, config, dtype=tf.float32):
   observation_size, action_size = SIZES[env]
   rng = np.random.default_rng(0)
   normal = lambda *shape: tf.constant(rng.normal(size=shape), dtype)
-  outcome = lambda: adding.Outcome(
+  outcome = lambda: agent_adders.Outcome(
     normal(config.batch_size),
     tf.ones([config.batch_size], dtype),
     normal(config.batch_size, observation_size),

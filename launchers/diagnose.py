@@ -20,7 +20,7 @@ derivatives in place of the world model's, and those with each other.
 import os
 import sys
 
-from acme_dsdpg import quiet
+from acme_dsdpg.running import quiet
 
 quiet.silence()
 
@@ -33,16 +33,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import tensorflow as tf
 
-from acme_dsdpg import (
-  checkpointing,
-  command_line,
-  diagnosis,
-  environments,
-  run_directory,
-  simulation,
-)
 from acme_dsdpg import config as config_lib
+from acme_dsdpg import environments
 from acme_dsdpg import networks as networks_lib
+from acme_dsdpg.analysis import diagnosis, simulation
+from acme_dsdpg.running import checkpointing, command_line, run_directory
 
 _OUTPUT = flags.DEFINE_string(
   'output', 'diagnosis', 'Files to write, without their .png and .pdf.'

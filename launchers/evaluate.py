@@ -6,8 +6,8 @@ import sys
 
 from absl import flags
 
-from acme_dsdpg import command_line
 from acme_dsdpg import config as config_lib
+from acme_dsdpg.running import command_line
 
 _EPISODES = flags.DEFINE_integer('episodes', 10, 'Episodes, without noise.', 1)
 _SEED = flags.DEFINE_integer(
@@ -66,11 +66,11 @@ def main(path):
     command_line.output_path(_VIDEO)
     choose_backend()
 
-  from acme_dsdpg import quiet
+  from acme_dsdpg.running import quiet
 
   quiet.silence()
   import acme_dsdpg
-  from acme_dsdpg import run_directory
+  from acme_dsdpg.running import run_directory
 
   evaluate(run_directory.load(path), acme_dsdpg.load_policy(path))
 
@@ -80,7 +80,8 @@ def evaluate(run, policy):
   import acme
   from acme.utils import loggers
 
-  from acme_dsdpg import environments, evaluation
+  from acme_dsdpg import environments
+  from acme_dsdpg.running import evaluation
 
   environment = environments.make_environment(
     run.env, run.task, _SEED.value, run.action_noise

@@ -11,7 +11,7 @@ import dataclasses
 import itertools
 import sys
 
-from acme_dsdpg import quiet
+from acme_dsdpg.running import quiet
 
 quiet.silence()
 
@@ -20,9 +20,10 @@ import numpy as np
 import tensorflow as tf
 
 import acme_dsdpg
-from acme_dsdpg import command_line, run_directory, simulation
 from acme_dsdpg import networks as networks_lib
+from acme_dsdpg.analysis import simulation
 from acme_dsdpg.losses import cvae
+from acme_dsdpg.running import command_line, run_directory
 
 _N_STEPS = flags.DEFINE_list('n_steps', ['1', '3', '5'], 'Horizons of the model.')
 _NUM_TRANSITIONS = flags.DEFINE_integer('num_transitions', 30_000, 'Steps acted.', 1)

@@ -20,7 +20,7 @@ import pathlib
 import re
 import warnings
 
-from acme_dsdpg import quiet
+from acme_dsdpg.running import quiet
 
 quiet.silence()
 
@@ -31,8 +31,8 @@ matplotlib.use('Agg')
 import matplotlib.pyplot as plt
 import numpy as np
 
-from acme_dsdpg import command_line, log_files, run_directory
 from acme_dsdpg import config as config_lib
+from acme_dsdpg.running import command_line, log_files, run_directory
 
 _OUTPUT = flags.DEFINE_string(
   'output', 'curves', 'Files to write, without their .png and .pdf.'

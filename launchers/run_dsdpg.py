@@ -7,15 +7,16 @@ preset and `configs/<env>.py` come before the defaults that are shown.
 
 import sys
 
-from acme_dsdpg import isolation, quiet
+from acme_dsdpg.running import network_isolation, quiet
 
 quiet.silence()
-_OPEN = isolation.confine() if __name__ == '__main__' else None
+_OPEN = network_isolation.confine() if __name__ == '__main__' else None
 
 from absl import flags
 
-from acme_dsdpg import command_line, environments, run_directory
 from acme_dsdpg import config as config_lib
+from acme_dsdpg import environments
+from acme_dsdpg.running import command_line, run_directory
 
 _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'Run directory. (default: runs/<env>-<task>/<agent>-seed<seed>)'
@@ -41,20 +42,20 @@ def main():
     f'{config.agent} on {config.env}-{config.task}, run directory {workdir}', flush=True
   )
   factory = environments.SuiteFactory(config.env, config.task, config.action_noise)
-  from acme_dsdpg import guarding
+  from acme_dsdpg.running import environment_guard
 
   try:
     if _DISTRIBUTED.value:
-      from acme_dsdpg import distributed
+      from acme_dsdpg.running import distributed
 
       status = distributed.launch(config, workdir, factory)
       if status:
         sys.exit(status)
     else:
-      from acme_dsdpg import experiment
+      from acme_dsdpg.running import single_process
 
-      experiment.run_experiment(config, workdir, factory)
-  except guarding.RunFailedError as e:
+      single_process.run_experiment(config, workdir, factory)
+  except environment_guard.RunFailedError as e:
     sys.exit(f'failed: {e}')
   print(f'done: {workdir}')
 

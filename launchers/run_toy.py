@@ -21,15 +21,15 @@ import signal
 import sys
 import time
 
-from acme_dsdpg import quiet
+from acme_dsdpg.running import quiet
 
 quiet.silence()
 
 from absl import flags
 import tqdm
 
-from acme_dsdpg import command_line
 from acme_dsdpg import config as config_lib
+from acme_dsdpg.running import command_line
 from acme_dsdpg.toy import arms as arms_lib
 
 _NAMES = tuple(map(str, arms_lib.FIGURES))
@@ -106,7 +106,7 @@ def _start_worker(queue, parent):
   _queue = queue
   signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent stops it.
   quiet.silence()
-  from acme_dsdpg import processes
+  from acme_dsdpg.running import processes
 
   processes.die_with_parent(parent)
   import tensorflow as tf

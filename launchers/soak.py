@@ -17,8 +17,8 @@ import time
 from absl import flags
 import psutil
 
-from acme_dsdpg import checkpointing, command_line, log_files
 from acme_dsdpg import config as config_lib
+from acme_dsdpg.running import checkpointing, command_line, log_files
 
 _MINUTES = flags.DEFINE_float('minutes', 120.0, 'How long.', 0.5)
 _KILL_ACTOR = flags.DEFINE_float('kill_actor_every', 60.0, 'Seconds.', 1.0)

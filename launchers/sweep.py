@@ -23,8 +23,9 @@ import time
 
 from absl import flags
 
-from acme_dsdpg import command_line, environments, log_files, run_directory
 from acme_dsdpg import config as config_lib
+from acme_dsdpg import environments
+from acme_dsdpg.running import command_line, log_files, run_directory
 
 _OUTPUT = flags.DEFINE_string('output', 'runs', 'Directory of the run directories.')
 _PARALLEL = flags.DEFINE_integer('parallel', 2, 'Runs at once, one thread each.', 1)

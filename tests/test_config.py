@@ -7,9 +7,10 @@ import pathlib
 
 import pytest
 
-from acme_dsdpg import command_line, environments
 from acme_dsdpg import config as config_lib
+from acme_dsdpg import environments
 from acme_dsdpg.config import ConfigError, DSDPGConfig, ExperimentConfig, make_config
+from acme_dsdpg.running import command_line
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[1] / 'configs'
 

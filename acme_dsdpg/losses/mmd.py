@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from acme_dsdpg import kernels
+from acme_dsdpg.losses import kernels
 
 
 def mmd2(

@@ -17,7 +17,7 @@ from typing import Any, Callable, Sequence, Tuple
 
 import tensorflow as tf
 
-from acme_dsdpg import chunks
+from acme_dsdpg.losses import chunks
 
 Critic = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 Policy = Callable[[tf.Tensor], tf.Tensor]

@@ -13,8 +13,8 @@ from typing import Any, Callable, Dict, List, Optional, Protocol, Sequence
 import numpy as np
 import tensorflow as tf
 
-from acme_dsdpg import kernels, supervised
-from acme_dsdpg.toy import inferred, metrics, problem
+from acme_dsdpg.losses import kernels
+from acme_dsdpg.toy import inferred, metrics, problem, supervised
 from acme_dsdpg.toy.arms import BATCH_SIZE, NUM_SAMPLES, Arm, Settings
 
 # A.7. The generator's network is `supervised.MLPGenerator`'s default.

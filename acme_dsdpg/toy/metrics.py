@@ -2,9 +2,8 @@
 
 import tensorflow as tf
 
-from acme_dsdpg import kernels, supervised
-from acme_dsdpg.losses import mmd
-from acme_dsdpg.toy import problem
+from acme_dsdpg.losses import kernels, mmd
+from acme_dsdpg.toy import problem, supervised
 
 
 def joint_mmd(samples: tf.Tensor, x: tf.Tensor) -> tf.Tensor:

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from acme_dsdpg import kernels
-from acme_dsdpg.losses import mmd
+from acme_dsdpg.losses import kernels, mmd
 from tests.oracles import kernels as oracle_kernels
 from tests.oracles import mmd as oracle
 

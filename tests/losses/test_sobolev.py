@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from acme_dsdpg import kernels
-from acme_dsdpg.losses import mmd, sobolev
+from acme_dsdpg.losses import kernels, mmd, sobolev
 from tests.losses import problems
 from tests.losses.problems import A, B, ClosedForm, Inputs, M, RealNetworks, S
 from tests.oracles import sobolev as oracle

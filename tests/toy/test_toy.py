@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from acme_dsdpg import supervised
-from acme_dsdpg.toy import metrics, problem
+from acme_dsdpg.toy import metrics, problem, supervised
 from tests.oracles import kernels as oracle_kernels
 from tests.oracles import mmd as oracle_mmd
 

@@ -1,0 +1,1 @@
+"""The agent: presets, learner, actor, adders and the builder that wires them."""

@@ -1,0 +1,172 @@
+"""The builder: the agent's parts, behind Acme's method names.
+
+The only file that knows Reverb tables.
+"""
+
+from typing import Iterator, List, Optional
+
+from acme import adders, core, datasets, specs
+from acme.adders import reverb as reverb_adders
+from acme.tf import networks as acme_networks
+from acme.tf import variable_utils
+from acme.utils import counting, loggers
+import reverb
+import sonnet as snt
+
+from acme_dsdpg import config as config_lib
+from acme_dsdpg import networks as networks_lib
+from acme_dsdpg.agent import acting, learning
+from acme_dsdpg.agent import adders as agent_adders
+
+
+class DSDPGBuilder:
+  """Makes replay tables, dataset, adder, actor and learner for one config.
+
+  The single process and the distributed program are wired from the same builder.
+  """
+
+  def __init__(self, config: config_lib.DSDPGConfig):
+    self._config = config
+
+  def make_networks(
+    self, environment_spec: specs.EnvironmentSpec, seed: int = 0
+  ) -> networks_lib.DSDPGNetworks:
+    """See `networks.make_networks`."""
+    return networks_lib.make_networks(environment_spec, self._config, seed)
+
+  def make_replay_tables(
+    self, environment_spec: specs.EnvironmentSpec, limit_rate: bool = True
+  ) -> List[reverb.Table]:
+    """One uniform table, first in first out.
+
+    Args:
+      environment_spec: of the wrapped environment.
+      limit_rate: hold actors and learner to `samples_per_insert`. False where a
+        single thread does both and counts by itself (it would wait for itself).
+    """
+    config = self._config
+    if limit_rate:
+      samples_per_insert = config.samples_per_insert * config.world_model_updates
+      # At least a batch either way, or a large batch could never be drawn.
+      error_buffer = samples_per_insert * max(
+        config.samples_per_insert_tolerance_rate * config.min_replay_size,
+        2.0 * config.batch_size / config.samples_per_insert,
+        2.0,
+      )
+      limiter = reverb.rate_limiters.SampleToInsertRatio(
+        samples_per_insert=samples_per_insert,
+        min_size_to_sample=config.min_replay_size,
+        error_buffer=error_buffer,
+      )
+    else:
+      # Not min_replay_size: the adder holds the last items back, so that a thread
+      # which has written as many could wait for them for ever.
+      limiter = reverb.rate_limiters.MinSize(1)
+    return [
+      reverb.Table(
+        name=config.replay_table_name,
+        sampler=reverb.selectors.Uniform(),
+        remover=reverb.selectors.Fifo(),
+        max_size=config.max_replay_size,
+        rate_limiter=limiter,
+        signature=reverb_adders.NStepTransitionAdder.signature(
+          environment_spec,
+          agent_adders.first_step_spec(environment_spec) if config.one_step_model else (),
+        ),
+      )
+    ]
+
+  def make_dataset_iterator(
+    self, replay_client: reverb.Client
+  ) -> Iterator[reverb.ReplaySample]:
+    """Batches of transitions, drawn as few ahead as keep the learner fed."""
+    dataset = datasets.make_reverb_dataset(
+      server_address=replay_client.server_address,
+      batch_size=self._config.transitions_per_step,
+      prefetch_size=self._config.prefetch_size,
+      table=self._config.replay_table_name,
+      # Acme's default of 12 streams holds two dozen batches back from updates.
+      num_parallel_calls=1,
+      max_in_flight_samples_per_worker=self._config.transitions_per_step,
+    )
+    return iter(dataset)
+
+  def make_adder(self, replay_client: reverb.Client) -> adders.Adder:
+    """Writes N-step transitions; see the learner for their discount."""
+    adder = reverb_adders.NStepTransitionAdder(
+      client=replay_client,
+      n_step=self._config.n_step,
+      discount=self._config.discount,
+      priority_fns={self._config.replay_table_name: None},
+    )
+    return agent_adders.FirstStepAdder(adder) if self._config.one_step_model else adder
+
+  def make_behavior_policy(
+    self,
+    environment_spec: specs.EnvironmentSpec,
+    policy: networks_lib.ActingPolicy,
+    evaluation: bool = False,
+  ) -> snt.Module:
+    """The acting policy; with Gaussian exploration noise unless evaluating."""
+    if evaluation:
+      return policy
+    return snt.Sequential(
+      [
+        policy,
+        acme_networks.ClippedGaussian(self._config.sigma),
+        acme_networks.ClipToSpec(environment_spec.actions),
+      ]
+    )
+
+  def make_actor(
+    self,
+    behavior_policy: snt.Module,
+    policy: networks_lib.ActingPolicy,
+    adder: Optional[adders.Adder] = None,
+    variable_source: Optional[core.VariableSource] = None,
+  ) -> core.Actor:
+    """Acme's FeedForwardActor.
+
+    Args:
+      behavior_policy: from `make_behavior_policy`.
+      policy: the acting policy within it, whose weights follow the source's.
+      adder: None writes nothing.
+      variable_source: the learner, or a handle to it; None keeps the weights.
+    """
+    client = None
+    if variable_source is not None:
+      client = variable_utils.VariableClient(
+        variable_source,
+        {'policy': policy.variables},
+        update_period=self._config.variable_update_period,
+      )
+      client.update_and_wait()
+    return acting.FeedForwardActor(
+      behavior_policy, policy.observation_size, adder, client
+    )
+
+  def make_learner(
+    self,
+    environment_spec: specs.EnvironmentSpec,
+    networks: networks_lib.DSDPGNetworks,
+    dataset: Iterator[reverb.ReplaySample],
+    seed: int = 0,
+    counter: Optional[counting.Counter] = None,
+    logger: Optional[loggers.Logger] = None,
+    log_every: int = config_lib.ExperimentConfig.log_every,
+    max_skipped_updates: int = config_lib.ExperimentConfig.max_skipped_updates,
+  ) -> learning.DSDPGLearner:
+    """The learner on `networks`, with target networks of its own."""
+    targets = self.make_networks(environment_spec, seed)
+    return learning.DSDPGLearner(
+      networks,
+      targets.policy,
+      targets.critic,
+      self._config,
+      dataset,
+      seed=seed,
+      counter=counter,
+      logger=logger,
+      log_every=log_every,
+      max_skipped_updates=max_skipped_updates,
+    )

@@ -1,0 +1,1 @@
+"""Runs of an agent: loops, processes, evaluation, checkpoints, logs and faults."""

@@ -1,0 +1,106 @@
+"""Where a run's numbers go: CSV, TensorBoard, the terminal."""
+
+import os
+import sys
+from typing import Any, Mapping, Optional
+
+from acme.utils import loggers
+from acme.utils.loggers import tf_summary
+import tensorflow as tf
+import tqdm
+
+from acme_dsdpg.running import notices
+
+
+def make_logger(
+  workdir: str, label: str, steps_key: Optional[str] = 'actor_steps'
+) -> loggers.Logger:
+  """Rows below `workdir`: `logs/<label>.csv`, appended to, and TensorBoard.
+
+  Args:
+    workdir: the run directory.
+    label: names the file and groups TensorBoard's curves.
+    steps_key: TensorBoard's x axis, a key of the rows.
+  """
+  os.makedirs(os.path.join(workdir, 'logs'), exist_ok=True)
+  path = os.path.join(workdir, 'logs', f'{label}.csv')
+  file = open(path, 'a', encoding='utf-8')
+  return loggers.Dispatcher(
+    [
+      _Tolerant(loggers.CSVLogger(file, flush_every=1), path),
+      _Tolerant(
+        tf_summary.TFSummaryLogger(
+          os.path.join(workdir, 'tensorboard'), label=label, steps_key=steps_key
+        ),
+        os.path.join(workdir, 'tensorboard'),
+      ),
+    ]
+  )
+
+
+class _Tolerant(loggers.Logger):
+  """Goes on past a full disk, with one warning."""
+
+  def __init__(self, logger: loggers.Logger, path: str):
+    self._logger, self._path, self._failed = logger, path, False
+
+  def write(self, data: Mapping[str, Any]):
+    self._try(lambda: self._logger.write(data))
+
+  def close(self):
+    self._try(self._logger.close)
+
+  def _try(self, call):
+    try:
+      call()
+    except (OSError, tf.errors.OpError) as e:
+      if not self._failed:
+        notices.warn(f'{self._path}: {e}')
+      self._failed = True
+
+
+class Progress:
+  """A progress bar on a terminal, plain lines elsewhere."""
+
+  def __init__(self, num_steps: int, initial: int = 0):
+    self._num_steps = num_steps
+    self._bar = None
+    if sys.stdout.isatty():
+      self._bar = tqdm.tqdm(
+          total=num_steps, initial=initial, unit='step', file=sys.stdout,
+          dynamic_ncols=True,
+      )  # fmt: skip
+
+  def episode(self, row: Mapping[str, Any]):
+    """One episode of acting has ended."""
+    if self._bar is not None:
+      self._bar.update(row['actor_steps'] - self._bar.n)
+      self._bar.set_postfix_str(f'return {float(row["episode_return"]):.1f}')
+    else:
+      self.line(
+        f'step {row["actor_steps"]}/{self._num_steps}'
+        f'  return {float(row["episode_return"]):.1f}'
+        f'  {row["steps_per_second"]:.0f} steps/s'
+        f'  {row.get("learner_steps", 0)} updates'
+      )
+
+  def evaluation(self, row: Mapping[str, Any]):
+    """A block of evaluation episodes has ended."""
+    plural = 's' if row['episodes'] > 1 else ''
+    self.line(
+      f'evaluation at step {row["actor_steps"]}:'
+      f' return {row["episode_return"]:.1f} +- {row["episode_return_std"]:.1f}'
+      f' over {row["episodes"]} episode{plural}'
+    )
+
+  def line(self, text: str):
+    """A line that does not disturb the bar."""
+    if self._bar is not None:
+      self._bar.write(text, file=sys.stdout)
+    else:
+      notices.say(text)
+
+  def close(self):
+    """Leaves the bar as it is."""
+    if self._bar is not None:
+      self._bar.close()

@@ -1,0 +1,61 @@
+"""What the processes of a program owe each other; light to import."""
+
+import ctypes
+import dataclasses
+import os
+import signal
+import sys
+import time
+import traceback
+from typing import Any, Callable
+
+from acme_dsdpg import config as config_lib
+from acme_dsdpg.running import environment_guard
+
+# Their text is for the user, who need not see where in the code they were raised.
+_EXPLAINED = (config_lib.ConfigError, environment_guard.RunFailedError)
+
+
+def die_with_parent(parent: int):
+  """Kills this process when its parent ends, however that ends (PR_SET_PDEATHSIG).
+
+  Args:
+    parent: its process id; one that has already ended is noticed.
+  """
+  ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+  if os.getppid() != parent:
+    os._exit(1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Node:
+  """Calls a node's function or constructor in a process fit for being supervised."""
+
+  function: Callable[..., Any]
+
+  def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    # Ctrl-C reaches every process of a terminal, but stopping is up to the launcher.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # At once, even inside a blocking call, where Launchpad's handler is not run.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    sys.excepthook = die
+    return self.function(*args, **kwargs)
+
+
+def die(kind, value, trace):
+  """Ends the process: a regular exit may wait forever for calls to dead processes."""
+  # The launcher quotes the last line, or the traceback where there is one.
+  if issubclass(kind, _EXPLAINED):
+    print(' '.join(str(value).split()), file=sys.stderr)
+  else:
+    traceback.print_exception(kind, value, trace)
+  sys.stderr.flush()
+  os._exit(1)
+
+
+def stop_at(num_steps: int, counter: Any, learner: Any, evaluator: Any):
+  """A node: returns when that many steps are taken, learned from and evaluated."""
+  while counter.get_counts().get('actor_steps', 0) < num_steps:
+    time.sleep(0.5)
+  learner.finish()
+  evaluator.finish()
