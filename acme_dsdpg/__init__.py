@@ -1,13 +1,11 @@
-"""Distributional Sobolev Deterministic Policy Gradient, an Acme agent."""
+"""Distributional Sobolev Deterministic Policy Gradient, an Acme agent.
 
-import os
+Importing the package changes nothing. A program begins with `set_up()`.
+"""
 
-# LLVM's costly passes are three quarters of the time that a learner's step takes to
-# compile, and make it no faster (results/learner_speed). XLA reads this when it first
-# compiles; who names the flag in XLA_FLAGS decides.
-_FLAG = '--xla_llvm_disable_expensive_passes'
-if _FLAG not in os.environ.get('XLA_FLAGS', ''):
-  os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {_FLAG}=true'.strip()
+from acme_dsdpg.libraries import set_up
+
+__all__ = ['load_policy', 'set_up']
 
 
 def load_policy(path: str):
@@ -17,11 +15,11 @@ def load_policy(path: str):
     path: a run directory, or the SavedModel within it.
 
   Returns:
-    A `trained.TrainedPolicy`.
+    A `running.policy_files.TrainedPolicy`.
 
   Raises:
     ConfigError: there is no policy at `path`.
   """
-  from acme_dsdpg.running import policy_files
+  from acme_dsdpg.running import policy_files  # TensorFlow, when it is needed.
 
   return policy_files.TrainedPolicy(path)

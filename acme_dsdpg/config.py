@@ -1,75 +1,26 @@
 """Configuration: the only place where a default stands.
 
-Two frozen dataclasses, checked on construction. `DSDPGConfig` describes the
-agent and everything the builder needs; `ExperimentConfig` describes a run of
-it. Neither imports TensorFlow, so that a mistake is reported at once.
-
-The agents of the paper are presets of three independent switches (`critic`,
-`sobolev`, `targets`) and of the kernel; see `PRESETS`.
+Frozen dataclasses, checked on construction. `DSDPGConfig` describes the agent and
+everything the builder needs, `ExperimentConfig` a run of it. Their defaults are those
+of the default agent; the other agents are presets (`agent.presets`). TensorFlow is not
+imported here, so that a mistake is reported at once.
 """
 
 import dataclasses
 import difflib
 import json
 import math
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import Any, Dict, FrozenSet, Iterable, List, Optional, Tuple
 
 CRITICS = ('samples', 'point')
 SOBOLEV = ('none', 'action', 'state_action')
-TARGETS = ('observed', 'reconstructed', 'anchored', 'anchored_one_step')
-KERNELS = ('multiquadric', 'rbf', 'rational_quadratic', 'linear')
-
-# Overrides of `DSDPGConfig`'s defaults. The first eight are the paper's agents
-# (Figs. 5, 11, 12); the last is the project's own.
-PRESETS: Mapping[str, Mapping[str, Any]] = {
-  'dsdpg': dict(critic='samples', sobolev='action', targets='reconstructed'),
-  'dsdpg_state_action': dict(
-    critic='samples', sobolev='state_action', targets='reconstructed'
-  ),
-  'ddpg': dict(critic='point', sobolev='none', targets='observed'),
-  'ddpg_mmd': dict(critic='samples', sobolev='none', targets='observed'),
-  'ddpg_reconstructed': dict(critic='point', sobolev='none', targets='reconstructed'),
-  'ddpg_mmd_reconstructed': dict(
-    critic='samples', sobolev='none', targets='reconstructed'
-  ),
-  'sobolev_ddpg': dict(critic='point', sobolev='action', targets='reconstructed'),
-  'sobolev_ddpg_state_action': dict(
-    critic='point', sobolev='state_action', targets='reconstructed'
-  ),
-  'dsdpg_anchored': dict(
-    critic='samples',
-    # The target's dz/da rests on dz/ds at the next state, which has to be learned too.
-    sobolev='state_action',
-    targets='anchored_one_step',
-    # At 0.1 the latent takes over what the action does (results/dm_control_3e-4).
-    kl_weight=1.0,
-    # Adds the squared error between the mean returns, a hundred times.
-    linear_return_weight=100.0,
-    # At 1 cheetah-run learned more slowly, one seed (results/dm_control).
-    action_gradient_scale=0.1,
-    state_gradient_scale=0.1,
-  ),
-}
-# Agents of others, run in the same harness, and what of `DSDPGConfig` applies to them.
-BASELINE_FIELDS = (
-  'discount', 'n_step', 'batch_size', 'sigma', 'min_replay_size', 'max_replay_size',
-  'samples_per_insert', 'samples_per_insert_tolerance_rate', 'prefetch_size',
-  'variable_update_period', 'replay_table_name',
-)  # fmt: skip
-BASELINES = {'d4pg': dict(critic='point', sobolev='none', targets='observed')}
-AGENTS = {**PRESETS, **BASELINES}
-DEFAULT_AGENT = 'dsdpg_anchored'
+TARGETS = ('observed', 'reconstructed', 'anchored')
 
 # What may differ between a run and its resumption.
 RESUMABLE = (
   'num_steps', 'num_threads', 'num_actors', 'checkpoint_every', 'max_environment_faults',
   'max_skipped_updates', 'environment_timeout', 'starvation_timeout', 'max_replay_size',
-  'samples_per_insert', 'samples_per_insert_tolerance_rate', 'variable_update_period',
-)  # fmt: skip
-# What says nothing of a run whose targets are observed.
-_WORLD_MODEL_FIELDS = (
-  'world_model_hidden_sizes', 'world_model_learning_rate', 'kl_weight',
-  'normalize_outcomes',
+  'samples_per_insert', 'variable_update_period',
 )  # fmt: skip
 
 
@@ -83,9 +34,20 @@ def nearest(name: str, valid: Iterable[str]) -> str:
   return f' Did you mean {" or ".join(close)}?' if close else ''
 
 
-def _check(condition: bool, field: str, value: Any, valid: str):
+def check(condition: bool, field: str, value: Any, valid: str):
+  """Raises ConfigError, naming the field and what would be valid, unless `condition`."""
   if not condition:
     raise ConfigError(f'{field}={value!r} is not valid: it must be {valid}.')
+
+
+def check_one_of(field: str, value: str, valid: Iterable[str]):
+  """Raises ConfigError, with the nearest names, unless `value` is one of `valid`."""
+  valid = tuple(valid)
+  if value not in valid:
+    hint = nearest(value, valid)
+    raise ConfigError(
+      f'{field}={value!r} is not valid: it must be one of {", ".join(valid)}.{hint}'
+    )
 
 
 class _Checks:
@@ -95,39 +57,27 @@ class _Checks:
     for field in dataclasses.fields(self):
       value = getattr(self, field.name)
       if not _matches(value, field.type):
-        _check(False, field.name, value, f'of type {type_name(field.type)}')
-      numbers = value if isinstance(value, tuple) else (value,)
-      for number in numbers:
-        if isinstance(number, float) and not math.isfinite(number):
-          _check(False, field.name, value, 'finite')
+        check(False, field.name, value, f'of type {type_name(field.type)}')
+      if isinstance(value, float) and not math.isfinite(value):
+        check(False, field.name, value, 'finite')
       if field.type is float:  # An int is a fine float: keep one type.
         object.__setattr__(self, field.name, float(value))
-
-  def _one_of(self, field: str, valid: Tuple[str, ...]):
-    value = getattr(self, field)
-    if value not in valid:
-      hint = nearest(value, valid)
-      raise ConfigError(
-        f'{field}={value!r} is not valid: it must be one of {", ".join(valid)}.{hint}'
-      )
 
   def _positive(self, *fields: str):
     for field in fields:
       value = getattr(self, field)
-      _check(value > 0, field, value, 'greater than 0')
+      check(value > 0, field, value, 'greater than 0')
 
   def _non_negative(self, *fields: str):
     for field in fields:
       value = getattr(self, field)
-      _check(value >= 0, field, value, '0 or greater')
+      check(value >= 0, field, value, '0 or greater')
 
 
 def _matches(value: Any, kind: Any) -> bool:
   """Whether `value` has the annotated type (bool is no int, int is a float)."""
   if kind == Tuple[int, ...]:
     return isinstance(value, tuple) and all(_matches(v, int) for v in value)
-  if kind == Tuple[float, ...]:
-    return isinstance(value, tuple) and all(_matches(v, float) for v in value)
   if kind == Optional[str]:
     return value is None or isinstance(value, str)
   if kind is float:
@@ -138,12 +88,8 @@ def _matches(value: Any, kind: Any) -> bool:
 
 
 def type_name(kind: Any) -> str:
-  """A type's name for a person."""
-  names = {
-    Tuple[int, ...]: 'a tuple of ints',
-    Tuple[float, ...]: 'a tuple of floats',
-    Optional[str]: 'a string',
-  }
+  """Returns a type's name for a person."""
+  names = {Tuple[int, ...]: 'a tuple of ints', Optional[str]: 'a string'}
   return names.get(kind) or kind.__name__
 
 
@@ -157,104 +103,59 @@ class DSDPGConfig(_Checks):
     sobolev: which input gradients of the return are learned: 'none', 'action',
       or 'state_action'.
     targets: where bootstrapped targets are evaluated: 'observed' transitions,
-      'reconstructed' ones (the world model's, Alg. 1), 'anchored' ones (the
-      observed values with the world model's derivatives), or 'anchored_one_step'
-      (the return that of the N observed steps, its gradient that of the first step
-      alone, which is what the world model then learns).
-    num_samples: M, samples of the return a state-action pair (A.8).
-    policy_num_samples: samples the policy's loss averages over.
+      'reconstructed' ones (the world model's, Alg. 1), or 'anchored' ones (the return
+      of the N observed steps; its gradient that of the first step, by the world
+      model's derivatives there). Anchored targets are not the paper's.
+    num_samples: M, samples of the return a state-action pair (A.8), in the target, the
+      critic's loss and the policy's.
     num_critics: critics that learn beside each other from one target, in which the
       samples of all of them are pooled; each has `num_samples`. The policy ascends the
-      mean over all, `policy_num_samples` of each. Not the paper's.
-    num_dropped_samples: pooled samples of the target, those of the largest returns,
-      that are left out (as TQC does, against overestimation). With two point critics
-      and 1 the target is that of clipped double Q-learning. Not the paper's.
+      mean over all. Not the paper's.
     noise_dim: K, dimension of the critic's noise (A.8).
-    kernel: the MMD's kernel on a distance: 'multiquadric', 'rbf',
-      'rational_quadratic' or 'linear'.
-    multiquadric_h: h of the multiquadric kernel (A.8).
-    rbf_bandwidths: sigmas of the RBF kernel; several make a mixture (Eq. 37).
-    rational_quadratic_alpha: alpha of the rational quadratic kernel (Eq. 38).
-    return_kernel_weight: weight of a second `kernel`, on the return alone, added to
-      the one on return and gradients together, in which a far gradient leaves the
-      multiquadric little pull on the return; 0 leaves it out. Without gradients there
-      is one kernel only. Not the paper's.
-    linear_return_weight: weight of a linear kernel on the return, added to
-      `kernel`; 0 leaves it out, `dsdpg_anchored` has 100.
-    linear_gradient_weight: weight of a linear kernel on the gradient coordinates.
-    action_gradient_scale: factor on the dz/da coordinates inside `kernel`;
-      `dsdpg_anchored` has 0.1.
-    state_gradient_scale: factor on the dz/ds coordinates inside `kernel`;
-      `dsdpg_anchored` has 0.1.
-    max_sobolev_ratio: bound on what the gradients take of the critic's update: of its
-      loss, the terms that hold gradients (those of a point critic: their squared error)
-      move the weights at most by this multiple of the norm by which the terms on the
-      return alone do (`return_kernel_weight`, `linear_return_weight`, of which one is
-      needed; a point critic's squared TD error). The norms are over the weights of all
-      critics; it costs a second backward pass; 0 leaves them unbounded. Where TD errors
-      are small, as before any reward is met, the gradients would otherwise have the
-      critic to themselves. Not the paper's.
-    unbiased_mmd: drop i = j from the MMD's self terms.
+    multiquadric_h: h of the MMD's multiquadric kernel (A.8).
+    linear_return_weight: weight of a linear kernel on the return, added to the
+      multiquadric; 0 leaves it out, as in the paper.
+    gradient_scale: factor on the gradient coordinates inside the multiquadric kernel;
+      1 in the paper.
+    unbiased_mmd: leave i = j out of the MMD's self terms.
     sobolev_weight: lambda on the gradient's squared error, point critic (Eq. 10).
-    policy_pre_activation_weight: weight, in the policy's loss, of the squared norm of
-      what its tanh is given, so that it does not saturate where returns hardly depend
-      on the action; 0 leaves it out. Not the paper's.
     discount: gamma, for one environment step.
     n_step: steps of the N-step return (Eq. 9).
     target_update_rate: Polyak rate of the target networks.
     hidden_sizes: hidden layers of the policy and of the critic.
     world_model_hidden_sizes: hidden layers of encoder and decoder.
-    layer_norm: first hidden layer of policy and critic is LayerNorm then tanh
-      instead of Swish. Not the paper's; see the README's deviations.
-    normalize_observations: standardise observations by the running mean and
-      deviation of those replayed. Not the paper's; see the README.
-    normalize_outcomes: standardise what the world model predicts, the reward and the
-      change of the state, by running mean and deviation. Not the paper's.
+    layer_norm: the first hidden layer of policy and critic is LayerNorm then tanh
+      instead of Swish. Not the paper's; see docs/paper.md.
+    normalize_observations: standardise observations by the running mean and standard
+      deviation of those replayed. Not the paper's; see docs/paper.md.
     policy_learning_rate: step size of the policy's Rectified Adam.
     critic_learning_rate: step size of the critic's Rectified Adam.
     world_model_learning_rate: step size of the world model's Adam.
-    world_model_updates: updates of the world model a learner step, each on `batch_size`
-      transitions of its own, drawn beyond those that `samples_per_insert` counts; critic
-      and policy learn from the last of these batches. Not the paper's.
-    kl_weight: weight of the cVAE's KL term (Eq. 30); `dsdpg_anchored` has 1.
+    kl_weight: weight of the cVAE's KL term (Eq. 30); 0.1 in the paper.
     batch_size: transitions an update.
     sigma: standard deviation of the exploration noise, actions in [-1, 1].
     min_replay_size: transitions before learning starts.
     max_replay_size: transitions kept, first in first out.
     samples_per_insert: transitions drawn from replay for each one added: an update every
       `batch_size` / `samples_per_insert` environment steps.
-    samples_per_insert_tolerance_rate: slack of the rate limiter, as a fraction
-      of `min_replay_size * samples_per_insert`. Distributed runs only.
-    prefetch_size: batches prepared ahead of the learner.
     variable_update_period: environment steps between an actor's weight updates.
       Distributed runs only.
     jit_compile: compile the learner's step with XLA.
-    replay_table_name: Reverb's name of the table.
   """
 
   critic: str = 'samples'
   sobolev: str = 'state_action'
-  targets: str = 'anchored_one_step'
+  targets: str = 'anchored'
 
   num_samples: int = 10
-  policy_num_samples: int = 10
   num_critics: int = 1
-  num_dropped_samples: int = 0
   noise_dim: int = 16
 
-  kernel: str = 'multiquadric'
   multiquadric_h: float = 100.0
-  rbf_bandwidths: Tuple[float, ...] = (0.01, 0.05, 0.1, 0.5, 1.0, 10.0, 100.0)
-  rational_quadratic_alpha: float = 1.0
-  return_kernel_weight: float = 0.0
-  linear_return_weight: float = 0.0
-  linear_gradient_weight: float = 0.0
-  action_gradient_scale: float = 1.0
-  state_gradient_scale: float = 1.0
-  max_sobolev_ratio: float = 0.0
+  linear_return_weight: float = 100.0
+  gradient_scale: float = 0.1
   unbiased_mmd: bool = False
   sobolev_weight: float = 1.0
-  policy_pre_activation_weight: float = 0.0
 
   discount: float = 0.99
   n_step: int = 5
@@ -264,118 +165,77 @@ class DSDPGConfig(_Checks):
   world_model_hidden_sizes: Tuple[int, ...] = (256, 256, 256)
   layer_norm: bool = True
   normalize_observations: bool = True
-  normalize_outcomes: bool = False
 
-  # The paper's 3e-4 are too slow for an update every 8 steps; see results/dm_control.
+  # The paper's 3e-4 are too slow for an update every 8 steps: docs/what_was_tried.md.
   policy_learning_rate: float = 1e-3
   critic_learning_rate: float = 1e-3
   world_model_learning_rate: float = 1e-3
-  world_model_updates: int = 1
-  kl_weight: float = 0.1
+  kl_weight: float = 1.0
 
   batch_size: int = 64
   sigma: float = 0.3
   min_replay_size: int = 1_000
   max_replay_size: int = 1_000_000
   samples_per_insert: float = 8.0
-  samples_per_insert_tolerance_rate: float = 0.1
-  prefetch_size: int = 2
   variable_update_period: int = 100
 
   jit_compile: bool = True
-  replay_table_name: str = 'priority_table'
 
   def __post_init__(self):
     self._types()
-    self._one_of('critic', CRITICS)
-    self._one_of('sobolev', SOBOLEV)
-    self._one_of('targets', TARGETS)
-    self._one_of('kernel', KERNELS)
+    check_one_of('critic', self.critic, CRITICS)
+    check_one_of('sobolev', self.sobolev, SOBOLEV)
+    check_one_of('targets', self.targets, TARGETS)
     self._positive(
-        'num_samples', 'policy_num_samples', 'num_critics', 'noise_dim',
-        'multiquadric_h',
-        'rational_quadratic_alpha', 'n_step', 'target_update_rate',
-        'policy_learning_rate', 'critic_learning_rate',
-        'world_model_learning_rate', 'world_model_updates', 'batch_size',
-        'min_replay_size', 'max_replay_size', 'samples_per_insert',
-        'samples_per_insert_tolerance_rate', 'prefetch_size',
-        'variable_update_period',
+        'num_samples', 'num_critics', 'noise_dim', 'multiquadric_h', 'n_step',
+        'target_update_rate', 'policy_learning_rate', 'critic_learning_rate',
+        'world_model_learning_rate', 'batch_size', 'min_replay_size', 'max_replay_size',
+        'samples_per_insert', 'variable_update_period',
     )  # fmt: skip
     self._non_negative(
-        'return_kernel_weight', 'linear_return_weight', 'linear_gradient_weight',
-        'sobolev_weight', 'action_gradient_scale', 'state_gradient_scale', 'sigma',
-        'max_sobolev_ratio', 'kl_weight', 'num_dropped_samples',
-        'policy_pre_activation_weight',
-    )  # fmt: skip
-    _check(0 < self.discount <= 1, 'discount', self.discount, 'in (0, 1]')
-    _check(
+      'linear_return_weight', 'gradient_scale', 'sobolev_weight', 'sigma', 'kl_weight'
+    )
+    check(0 < self.discount <= 1, 'discount', self.discount, 'in (0, 1]')
+    check(
       self.target_update_rate <= 1,
       'target_update_rate',
       self.target_update_rate,
       'in (0, 1]',
     )
-    for field in ('hidden_sizes', 'world_model_hidden_sizes', 'rbf_bandwidths'):
+    for field in ('hidden_sizes', 'world_model_hidden_sizes'):
       value = getattr(self, field)
-      _check(
+      check(
         bool(value) and all(v > 0 for v in value),
         field,
         value,
         'one or more numbers greater than 0',
       )
-    _check(
+    check(
       self.min_replay_size <= self.max_replay_size,
       'min_replay_size',
       self.min_replay_size,
       f'at most max_replay_size={self.max_replay_size}',
     )
-    _check(
+    check(
       self.sobolev == 'none' or self.targets != 'observed',
       'targets',
       self.targets,
       'reconstructed or anchored when sobolev is not none: observed '
       'transitions have no derivatives to learn from',
     )
-    _check(
-      self.sobolev != 'none' or not self.targets.startswith('anchored'),
+    check(
+      self.sobolev != 'none' or self.targets != 'anchored',
       'targets',
       self.targets,
       'observed or reconstructed when sobolev is none: anchored targets differ '
       'from the observed ones in their derivatives alone',
     )
-    _check(
-      self.world_model_updates == 1 or self.uses_world_model,
-      'world_model_updates',
-      self.world_model_updates,
-      f'1 with targets={self.targets}: there is no world model',
-    )
-    learns_the_return_alone = (
-      self.critic == 'point'
-      or self.return_kernel_weight > 0
-      or self.linear_return_weight > 0
-    )
-    _check(
-      not self.max_sobolev_ratio or (self.sobolev != 'none' and learns_the_return_alone),
-      'max_sobolev_ratio',
-      self.max_sobolev_ratio,
-      '0 unless gradients are learned (sobolev is not none) and, by a critic of samples, '
-      'the return alone as well (return_kernel_weight or linear_return_weight)',
-    )
-    _check(
+    check(
       not (self.unbiased_mmd and self.critic == 'samples' and self.num_samples < 2),
       'num_samples',
       self.num_samples,
       '2 or more with unbiased_mmd',
     )
-    pooled = self.num_critics * self.samples_per_critic
-    least = 2 if self.unbiased_mmd and self.critic == 'samples' else 1
-    _check(
-      self.num_dropped_samples <= pooled - least,
-      'num_dropped_samples',
-      self.num_dropped_samples,
-      f'at most {pooled - least}, so that {least} of the target are left '
-      f'({self.num_critics} critics with {self.samples_per_critic} samples each)',
-    )
-    _check(bool(self.replay_table_name), 'replay_table_name', '', 'a name')
 
   @property
   def samples_per_critic(self) -> int:
@@ -390,17 +250,49 @@ class DSDPGConfig(_Checks):
   @property
   def one_step_model(self) -> bool:
     """Whether the world model spans one environment step instead of N."""
-    return self.targets == 'anchored_one_step'
-
-  @property
-  def transitions_per_step(self) -> int:
-    """Drawn from replay for one learner step, by all of its updates."""
-    return self.batch_size * self.world_model_updates
+    return self.targets == 'anchored'
 
   @property
   def updates_per_step(self) -> float:
     """Learner steps for each environment step."""
     return self.samples_per_insert / self.batch_size
+
+  def unused_fields(self) -> FrozenSet[str]:
+    """Names of the fields that do nothing under this config's switches."""
+    unused = set()
+    if not self.uses_world_model:
+      unused |= {'world_model_hidden_sizes', 'world_model_learning_rate', 'kl_weight'}
+    if self.critic == 'point':
+      unused |= {'num_samples', 'noise_dim', 'multiquadric_h', 'linear_return_weight'}
+      unused |= {'unbiased_mmd', 'gradient_scale'}
+    else:
+      unused.add('sobolev_weight')
+    if self.sobolev == 'none':
+      unused |= {'gradient_scale', 'sobolev_weight'}
+    return frozenset(unused)
+
+
+@dataclasses.dataclass(frozen=True)
+class FaultLimits(_Checks):
+  """How much may go wrong before a run ends or says so.
+
+  Attributes:
+    environment_timeout: seconds that an environment's step or reset may take; those of
+      an evaluation together as many times that.
+    max_environment_faults: failures of an environment in a row that end the run.
+    max_skipped_updates: learner steps in a row that met NaN or infinity and end the run.
+    starvation_timeout: seconds that a learner or an actor waits for the other before a
+      line says so. Distributed runs only.
+  """
+
+  environment_timeout: float = 60.0
+  max_environment_faults: int = 5
+  max_skipped_updates: int = 10
+  starvation_timeout: float = 60.0
+
+  def __post_init__(self):
+    self._types()
+    self._positive(*(field.name for field in dataclasses.fields(self)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -423,19 +315,14 @@ class ExperimentConfig(_Checks):
     checkpoint_every: seconds; no checkpoint is older when a run is resumed, but for
       an episode that takes longer.
     num_threads: threads TensorFlow computes with in each process; 0 is all.
-    num_actors: acting processes, distributed runs only.
-    environment_timeout: seconds that an environment's step or reset may take; those of
-      an evaluation together as many times that.
-    max_environment_faults: failures of an environment in a row that end the run.
-    max_skipped_updates: learner steps in a row that met NaN or infinity and end the run.
-    starvation_timeout: seconds that a learner or an actor waits for the other before a
-      line says so, distributed runs only.
+    num_actors: acting processes. Distributed runs only.
+    limits: of faults.
     dsdpg: the agent.
   """
 
   env: str = 'walker'
   task: Optional[str] = None
-  agent: str = DEFAULT_AGENT
+  agent: str = 'dsdpg_anchored'
   action_noise: float = 0.0
   seed: int = 0
   num_steps: int = 100_000
@@ -445,109 +332,71 @@ class ExperimentConfig(_Checks):
   checkpoint_every: float = 300.0
   num_threads: int = 0
   num_actors: int = 4
-  environment_timeout: float = 60.0
-  max_environment_faults: int = 5
-  max_skipped_updates: int = 10
-  starvation_timeout: float = 60.0
-  dsdpg: DSDPGConfig = dataclasses.field(default_factory=DSDPGConfig)
+  limits: FaultLimits = FaultLimits()
+  dsdpg: DSDPGConfig = DSDPGConfig()
 
   def __post_init__(self):
     self._types()
-    self._one_of('agent', tuple(AGENTS))
     self._positive(
-        'num_steps', 'eval_every', 'eval_episodes', 'log_every',
-        'checkpoint_every', 'num_actors', 'environment_timeout',
-        'max_environment_faults', 'max_skipped_updates', 'starvation_timeout',
+        'num_steps', 'eval_every', 'eval_episodes', 'log_every', 'checkpoint_every',
+        'num_actors',
     )  # fmt: skip
     self._non_negative('num_threads', 'seed', 'action_noise')
-    agent = self.dsdpg
-    _check(
-      agent.batch_size <= agent.min_replay_size,
+    check(
+      self.dsdpg.batch_size <= self.dsdpg.min_replay_size,
       'batch_size',
-      agent.batch_size,
-      f'at most min_replay_size={agent.min_replay_size}, or the first batches would '
+      self.dsdpg.batch_size,
+      f'at most min_replay_size={self.dsdpg.min_replay_size}, or the first batches would '
       'repeat transitions',
     )
-    _check(self.seed < 2**31, 'seed', self.seed, 'below 2**31')
+    check(self.seed < 2**31, 'seed', self.seed, 'below 2**31')
 
   def to_json(self) -> str:
-    """The resolved config as JSON, for the run directory."""
+    """Returns the resolved config as JSON, for the run directory."""
     return json.dumps(dataclasses.asdict(self), indent=2) + '\n'
 
-  @classmethod
-  def from_json(cls, text: str) -> 'ExperimentConfig':
-    """Reads what `to_json` wrote. Raises ConfigError on unknown fields or bad values.
 
-    A field that is younger than the text has its default, as what it stands for was not
-    there: not what a preset has made of it since. A baseline's fields that do not apply
-    to it are today's defaults, whatever they were.
-    """
-    values = json.loads(text)
-    flat = {k: v for k, v in values.items() if k != 'dsdpg'}
-    of_agent = values['dsdpg']
-    if flat['agent'] in BASELINES:
-      of_agent = {k: v for k, v in of_agent.items() if k in BASELINE_FIELDS}
-    else:
-      of_agent = {**dataclasses.asdict(DSDPGConfig()), **of_agent}
-    flat.update(of_agent)
-    flat = {k: tuple(v) if isinstance(v, list) else v for k, v in flat.items()}
-    return make_config(flat)
+# Fields of `ExperimentConfig` that are dataclasses themselves.
+GROUPS = {'limits': FaultLimits, 'dsdpg': DSDPGConfig}
 
 
 def fields() -> Dict[str, dataclasses.Field]:
-  """Every settable field of both dataclasses by name; the names are distinct."""
-  result = {f.name: f for f in dataclasses.fields(ExperimentConfig)}
-  del result['dsdpg']
-  result.update({f.name: f for f in dataclasses.fields(DSDPGConfig)})
-  return result
+  """Returns every settable field of the dataclasses by name; the names are distinct."""
+  classes = (ExperimentConfig, *GROUPS.values())
+  every = (field for cls in classes for field in dataclasses.fields(cls))
+  return {field.name: field for field in every if field.name not in GROUPS}
+
+
+def flatten(config: ExperimentConfig) -> Dict[str, Any]:
+  """Returns the values of all fields by name."""
+  values = vars(config)
+  own = {name: value for name, value in values.items() if name not in GROUPS}
+  return {**own, **vars(config.limits), **vars(config.dsdpg)}
+
+
+def unflatten(values: Dict[str, Any]) -> ExperimentConfig:
+  """Returns the config with these values by name, the defaults elsewhere.
+
+  Raises:
+    ConfigError: an unknown field (the nearest names are given) or a bad value.
+  """
+  valid = fields()
+  for name in values:
+    if name not in valid:
+      raise ConfigError(f'Unknown config field {name!r}.{nearest(name, valid)}')
+  groups, rest = {}, dict(values)
+  for group, cls in GROUPS.items():
+    names = {field.name for field in dataclasses.fields(cls)} & rest.keys()
+    groups[group] = cls(**{name: rest.pop(name) for name in names})
+  return ExperimentConfig(**rest, **groups)
 
 
 def differences(old: ExperimentConfig, new: ExperimentConfig) -> List[str]:
-  """What `new` may not change of a run begun with `old`, in words."""
-  flat = lambda c: {**dataclasses.asdict(c), **dataclasses.asdict(c.dsdpg)}
-  before, now = flat(old), flat(new)
-  free = set(RESUMABLE)
-  if not (old.dsdpg.uses_world_model or new.dsdpg.uses_world_model):
-    free.update(_WORLD_MODEL_FIELDS)
+  """Returns what `new` may not change of a run begun with `old`, in words."""
+  before, now = flatten(old), flatten(new)
+  free = {*RESUMABLE, *(old.dsdpg.unused_fields() & new.dsdpg.unused_fields())}
   return [
     f'{name} was {before[name]!r}, is {now[name]!r}'
     for name in fields()
     if before[name] != now[name] and name not in free
   ]
-
-
-def make_config(
-  overrides: Mapping[str, Any], defaults: Optional[Mapping[str, Any]] = None
-) -> ExperimentConfig:
-  """Resolves a config: defaults, then the preset's, the env's, the overrides.
-
-  Args:
-    overrides: values by field name, of either dataclass; what the user said.
-    defaults: what differs for the environment (`configs/<env>.py`).
-
-  Raises:
-    ConfigError: an unknown field (the nearest names are given) or a bad value.
-  """
-  defaults = defaults or {}
-  valid = fields()
-  for name in (*overrides, *defaults):
-    if name not in valid:
-      raise ConfigError(f'Unknown config field {name!r}.{nearest(name, valid)}')
-  agent = overrides.get('agent', defaults.get('agent', DEFAULT_AGENT))
-  if not isinstance(agent, str) or agent not in AGENTS:
-    ExperimentConfig(agent=agent)  # Raises, naming the valid ones.
-  values = {**AGENTS[agent], **defaults, **overrides}
-  agent_fields = {f.name for f in dataclasses.fields(DSDPGConfig)}
-  if agent in BASELINES:
-    default = DSDPGConfig(**BASELINES[agent])
-    for name in sorted(agent_fields & set(overrides) - set(BASELINE_FIELDS)):
-      _check(
-        overrides[name] == getattr(default, name),
-        name,
-        overrides[name],
-        f"left out with agent={agent!r}, which has Acme's own networks and learner",
-      )
-  return ExperimentConfig(
-    dsdpg=DSDPGConfig(**{k: v for k, v in values.items() if k in agent_fields}),
-    **{k: v for k, v in values.items() if k not in agent_fields},
-  )

@@ -1,21 +1,24 @@
 """Trains an agent on a dm_control task: `python launchers/run_dsdpg.py --env=walker`.
 
 Every field of the config is a flag (`--help`). One process by default;
-`--run_distributed` starts actors, learner, replay and evaluator as processes. The agent's
-preset and `configs/<env>.py` come before the defaults that are shown.
+`--run_distributed` starts actors, learner, replay and evaluator as processes. The
+defaults that are shown are the default agent's; another agent's preset and
+`configs/environments.json` come before them.
 """
 
 import sys
 
-from acme_dsdpg.running import network_isolation, quiet
+import acme_dsdpg
+from acme_dsdpg.running import network_isolation
 
-quiet.silence()
+acme_dsdpg.set_up()
 _OPEN = network_isolation.confine() if __name__ == '__main__' else None
 
 from absl import flags
 
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import environments
+from acme_dsdpg.agent import presets
 from acme_dsdpg.running import command_line, run_directory
 
 _WORKDIR = flags.DEFINE_string(
@@ -30,7 +33,7 @@ _DISTRIBUTED = flags.DEFINE_bool(
 def main():
   """Flags in, one call out."""
   config = command_line.config_from_flags()
-  if _DISTRIBUTED.value and config.agent in config_lib.BASELINES:
+  if _DISTRIBUTED.value and config.agent in presets.BASELINES:
     raise config_lib.ConfigError(
       f'agent={config.agent!r} runs in one process only: leave out --run_distributed.'
     )
@@ -42,21 +45,11 @@ def main():
     f'{config.agent} on {config.env}-{config.task}, run directory {workdir}', flush=True
   )
   factory = environments.SuiteFactory(config.env, config.task, config.action_noise)
-  from acme_dsdpg.running import environment_guard
-
-  try:
-    if _DISTRIBUTED.value:
-      from acme_dsdpg.running import distributed
-
-      status = distributed.launch(config, workdir, factory)
-      if status:
-        sys.exit(status)
-    else:
-      from acme_dsdpg.running import single_process
-
-      single_process.run_experiment(config, workdir, factory)
-  except environment_guard.RunFailedError as e:
-    sys.exit(f'failed: {e}')
+  if _DISTRIBUTED.value:
+    from acme_dsdpg.running import distributed as kind
+  else:
+    from acme_dsdpg.running import single_process as kind
+  kind.run(config, workdir, factory)
   print(f'done: {workdir}')
 
 

@@ -1,4 +1,4 @@
-"""What replayed transitions hold beside Acme's."""
+"""Adders: extra fields stored with each transition, and dropped episodes."""
 
 from typing import Callable, NamedTuple
 
@@ -10,7 +10,10 @@ import numpy as np
 class Outcome(NamedTuple):
   """What follows a state and action: arrays, tensors or specs.
 
-  reward [...], discount [...], next_observation [..., S].
+  Attributes:
+    reward: [...].
+    discount: [...].
+    next_observation: [..., S].
   """
 
   reward: np.ndarray
@@ -19,7 +22,7 @@ class Outcome(NamedTuple):
 
 
 def first_step_spec(environment_spec: specs.EnvironmentSpec) -> Outcome:
-  """The spec of what `FirstStepAdder` stores."""
+  """Returns the spec of the extra fields that `FirstStepAdder` stores."""
   return Outcome(
     environment_spec.rewards, environment_spec.discounts, environment_spec.observations
   )
@@ -46,7 +49,7 @@ class FirstStepAdder(adders.Adder):
 
 
 class ReplaceableAdder(adders.Adder):
-  """An adder whose `reset` drops the episode at hand, wherever in it a fault came.
+  """An adder whose `reset` drops the current episode, wherever in it a fault came.
 
   Acme's own keeps a step that was begun, and fails on the next episode.
   """

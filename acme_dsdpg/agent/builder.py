@@ -1,4 +1,4 @@
-"""The builder: the agent's parts, behind Acme's method names.
+"""The builder: makes the agent's parts, behind Acme's method names.
 
 The only file that knows Reverb tables.
 """
@@ -18,6 +18,11 @@ from acme_dsdpg import networks as networks_lib
 from acme_dsdpg.agent import acting, learning
 from acme_dsdpg.agent import adders as agent_adders
 
+TABLE = 'priority_table'
+# Slack of the rate limiter, as a fraction of `min_replay_size * samples_per_insert`.
+_TOLERANCE_RATE = 0.1
+_PREFETCH_SIZE = 2  # Batches.
+
 
 class DSDPGBuilder:
   """Makes replay tables, dataset, adder, actor and learner for one config.
@@ -31,13 +36,13 @@ class DSDPGBuilder:
   def make_networks(
     self, environment_spec: specs.EnvironmentSpec, seed: int = 0
   ) -> networks_lib.DSDPGNetworks:
-    """See `networks.make_networks`."""
+    """Builds the networks; see `networks.make_networks`."""
     return networks_lib.make_networks(environment_spec, self._config, seed)
 
   def make_replay_tables(
     self, environment_spec: specs.EnvironmentSpec, limit_rate: bool = True
   ) -> List[reverb.Table]:
-    """One uniform table, first in first out.
+    """Makes one uniform table, first in first out.
 
     Args:
       environment_spec: of the wrapped environment.
@@ -46,15 +51,14 @@ class DSDPGBuilder:
     """
     config = self._config
     if limit_rate:
-      samples_per_insert = config.samples_per_insert * config.world_model_updates
       # At least a batch either way, or a large batch could never be drawn.
-      error_buffer = samples_per_insert * max(
-        config.samples_per_insert_tolerance_rate * config.min_replay_size,
+      error_buffer = config.samples_per_insert * max(
+        _TOLERANCE_RATE * config.min_replay_size,
         2.0 * config.batch_size / config.samples_per_insert,
         2.0,
       )
       limiter = reverb.rate_limiters.SampleToInsertRatio(
-        samples_per_insert=samples_per_insert,
+        samples_per_insert=config.samples_per_insert,
         min_size_to_sample=config.min_replay_size,
         error_buffer=error_buffer,
       )
@@ -64,7 +68,7 @@ class DSDPGBuilder:
       limiter = reverb.rate_limiters.MinSize(1)
     return [
       reverb.Table(
-        name=config.replay_table_name,
+        name=TABLE,
         sampler=reverb.selectors.Uniform(),
         remover=reverb.selectors.Fifo(),
         max_size=config.max_replay_size,
@@ -79,25 +83,25 @@ class DSDPGBuilder:
   def make_dataset_iterator(
     self, replay_client: reverb.Client
   ) -> Iterator[reverb.ReplaySample]:
-    """Batches of transitions, drawn as few ahead as keep the learner fed."""
+    """Yields batches of transitions, drawn as few ahead as keep the learner fed."""
     dataset = datasets.make_reverb_dataset(
       server_address=replay_client.server_address,
-      batch_size=self._config.transitions_per_step,
-      prefetch_size=self._config.prefetch_size,
-      table=self._config.replay_table_name,
+      batch_size=self._config.batch_size,
+      prefetch_size=_PREFETCH_SIZE,
+      table=TABLE,
       # Acme's default of 12 streams holds two dozen batches back from updates.
       num_parallel_calls=1,
-      max_in_flight_samples_per_worker=self._config.transitions_per_step,
+      max_in_flight_samples_per_worker=self._config.batch_size,
     )
     return iter(dataset)
 
   def make_adder(self, replay_client: reverb.Client) -> adders.Adder:
-    """Writes N-step transitions; see the learner for their discount."""
+    """Makes what writes N-step transitions; see the learner for their discount."""
     adder = reverb_adders.NStepTransitionAdder(
       client=replay_client,
       n_step=self._config.n_step,
       discount=self._config.discount,
-      priority_fns={self._config.replay_table_name: None},
+      priority_fns={TABLE: None},
     )
     return agent_adders.FirstStepAdder(adder) if self._config.one_step_model else adder
 
@@ -107,7 +111,7 @@ class DSDPGBuilder:
     policy: networks_lib.ActingPolicy,
     evaluation: bool = False,
   ) -> snt.Module:
-    """The acting policy; with Gaussian exploration noise unless evaluating."""
+    """Returns the acting policy, with Gaussian exploration noise unless evaluating."""
     if evaluation:
       return policy
     return snt.Sequential(
@@ -125,7 +129,7 @@ class DSDPGBuilder:
     adder: Optional[adders.Adder] = None,
     variable_source: Optional[core.VariableSource] = None,
   ) -> core.Actor:
-    """Acme's FeedForwardActor.
+    """Makes Acme's FeedForwardActor.
 
     Args:
       behavior_policy: from `make_behavior_policy`.
@@ -154,14 +158,13 @@ class DSDPGBuilder:
     counter: Optional[counting.Counter] = None,
     logger: Optional[loggers.Logger] = None,
     log_every: int = config_lib.ExperimentConfig.log_every,
-    max_skipped_updates: int = config_lib.ExperimentConfig.max_skipped_updates,
+    max_skipped_updates: int = config_lib.FaultLimits.max_skipped_updates,
   ) -> learning.DSDPGLearner:
-    """The learner on `networks`, with target networks of its own."""
-    targets = self.make_networks(environment_spec, seed)
+    """Makes the learner on `networks`, with target networks of its own."""
     return learning.DSDPGLearner(
       networks,
-      targets.policy,
-      targets.critic,
+      networks_lib.make_policy(environment_spec, self._config, seed),
+      networks_lib.make_critic(environment_spec, self._config, seed),
       self._config,
       dataset,
       seed=seed,

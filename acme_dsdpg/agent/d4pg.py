@@ -1,8 +1,9 @@
 """Acme's own D4PG (Barth-Maron et al., 2018) in this project's harness.
 
-Networks, losses and optimizers are Acme's defaults; replay, update ratio, batch,
-N-step returns, exploration noise, loops and logs are those of the other agents. As in
-Acme, the actors' weights are the target policy's.
+Networks, losses, optimizers and batch size are Acme's defaults, as are the learning
+rates unless others are asked for; update ratio, N-step returns, exploration noise, loops
+and logs are those of the other agents. As in Acme's single-process agent, acting is by
+the online policy. With `normalize_observations` it sees what the other agents see.
 """
 
 from typing import Any, Iterator, List, Mapping, Optional, Sequence
@@ -19,27 +20,39 @@ import sonnet as snt
 import tensorflow as tf
 
 from acme_dsdpg import config as config_lib
+from acme_dsdpg import networks as networks_lib
 from acme_dsdpg.agent import builder as builder_lib
-from acme_dsdpg.networks import check_spec
+from acme_dsdpg.agent import optimizers
 
 
 class ActingPolicy(snt.Module):
-  """Acme's policy network, [B, S] to [B, A]."""
+  """Acme's policy network on raw observations, [B, S] to [B, A]."""
 
-  def __init__(self, network: snt.Module, observation_size: int):
+  def __init__(self, normalizer: networks_lib.Normalizer, network: snt.Module):
     super().__init__(name='acting_policy')
-    self._network = network
-    self.observation_size = observation_size
+    self._normalizer, self._network = normalizer, network
+    self.observation_size = normalizer.mean.shape[0]
 
   def __call__(self, observation: tf.Tensor) -> tf.Tensor:
-    return self._network(observation)
+    return self._network(self._normalizer(observation))
 
 
 class D4PGNetworks:
-  """Acme's default networks, online and target, built."""
+  """Acme's default networks, online and target, built.
 
-  def __init__(self, spec: specs.EnvironmentSpec):
+  Attributes:
+    normalizer: raw observations [B, S] to what the others see.
+    policy: [B, S] to actions [B, A].
+    critic: observation [B, S] and action [B, A] to a distribution of the return.
+    target_policy: like `policy`.
+    target_critic: like `critic`.
+  """
+
+  def __init__(self, spec: specs.EnvironmentSpec, normalize_observations: bool):
     self._spec = spec
+    self.normalizer = networks_lib.Normalizer(
+      spec.observations.shape[0], normalize_observations, name='normalizer'
+    )
     self.policy, self.critic = self._make()
     self.target_policy, self.target_critic = self._make()
 
@@ -51,8 +64,28 @@ class D4PGNetworks:
     return policy, critic
 
   def make_acting_policy(self) -> ActingPolicy:
-    """The target policy. Shares the weights."""
-    return ActingPolicy(self.target_policy, self._spec.observations.shape[0])
+    """Returns the online policy on raw observations, which shares the weights."""
+    return ActingPolicy(self.normalizer, self.policy)
+
+
+class _Normalized:
+  """An iterator's batches, their observations normalised and counted.
+
+  Acme's learner takes the next batch within its `tf.function`, so this is traced there.
+  """
+
+  def __init__(self, iterator: Iterator[reverb.ReplaySample], normalizer):
+    self._iterator, self._normalizer = iterator, normalizer
+
+  def __next__(self) -> reverb.ReplaySample:
+    sample = next(self._iterator)
+    transition = sample.data
+    self._normalizer.update(transition.observation)
+    data = transition._replace(
+      observation=self._normalizer(transition.observation),
+      next_observation=self._normalizer(transition.next_observation),
+    )
+    return sample._replace(data=data)
 
 
 class D4PGLearner(acme.Learner):
@@ -61,7 +94,7 @@ class D4PGLearner(acme.Learner):
   def __init__(
     self,
     networks: D4PGNetworks,
-    discount: float,
+    config: config_lib.DSDPGConfig,
     iterator: Iterator[reverb.ReplaySample],
     counter: counting.Counter,
     logger: loggers.Logger,
@@ -70,54 +103,64 @@ class D4PGLearner(acme.Learner):
     """Initializes the learner; see `learning.DSDPGLearner`."""
     self._counter, self._logger, self._log_every = counter, logger, log_every
     self._optimizers = {
-      'policy_optimizer': snt.optimizers.Adam(1e-4),
-      'critic_optimizer': snt.optimizers.Adam(1e-4),
+      'policy_optimizer': snt.optimizers.Adam(config.policy_learning_rate),
+      'critic_optimizer': snt.optimizers.Adam(config.critic_learning_rate),
     }
-    # Their slots are there before a checkpoint is restored.
-    policy_variables = networks.policy.trainable_variables
-    self._optimizers['policy_optimizer']._initialize(policy_variables)
-    critic_variables = networks.critic.trainable_variables
-    self._optimizers['critic_optimizer']._initialize(critic_variables)
+    for name in ('policy', 'critic'):
+      variables = getattr(networks, name).trainable_variables
+      optimizers.create_sonnet_slots(self._optimizers[f'{name}_optimizer'], variables)
     self._networks = dict(
       policy_network=networks.policy,
       critic_network=networks.critic,
       target_policy_network=networks.target_policy,
       target_critic_network=networks.target_critic,
     )
+    self._normalizer = networks.normalizer
+    self._acting_variables = networks.make_acting_policy().variables
     self._last = _LastRow()
     self._learner = d4pg_learning.D4PGLearner(
       **self._networks,
       **self._optimizers,
-      discount=discount,
+      discount=config.discount,
       target_update_period=100,
-      dataset_iterator=iterator,
+      dataset_iterator=_Normalized(iterator, networks.normalizer),
       # It would add its wall time to the counts.
       counter=counting.Counter(),
       logger=self._last,
       checkpoint=False,
     )
+    # Acme offers no public way. The count says when the targets are next updated.
+    self._num_steps = self._learner._num_steps
 
   def step(self):
     """Takes one batch and updates everything once."""
     self._learner.step()
     counts = self._counter.increment(steps=1)
-    if counts.get('learner_steps', counts.get('steps')) % self._log_every == 0:
+    if int(self._num_steps) % self._log_every == 0:
       losses = {k: self._last.row[k].numpy() for k in ('critic_loss', 'policy_loss')}
       self._logger.write({**losses, **counts})
 
   def get_variables(self, names: Sequence[str]) -> List[List[np.ndarray]]:
-    return self._learner.get_variables(list(names))
+    """Returns weights: under 'policy' the acting policy's, the normalizer's included."""
+    variables = {
+      'policy': self._acting_variables,
+      'critic': self._networks['critic_network'].variables,
+    }
+    return [[v.numpy() for v in variables[name]] for name in names]
 
   @property
   def state(self) -> Mapping[str, tf.Module]:
-    """What a checkpoint needs."""
-    # Its count of steps says when the targets are next updated.
-    num_steps = self._learner._num_steps
-    return {**self._networks, **self._optimizers, 'num_steps': num_steps}
+    """Everything a checkpoint needs to go on as if nothing had happened."""
+    return {
+      **self._networks,
+      **self._optimizers,
+      'normalizer': self._normalizer,
+      'num_steps': self._num_steps,
+    }
 
 
 class _LastRow(loggers.Logger):
-  """Keeps what was written last."""
+  """Keeps the last row."""
 
   def write(self, data: Mapping[str, Any]):
     self.row = dict(data)
@@ -132,10 +175,10 @@ class D4PGBuilder(builder_lib.DSDPGBuilder):
   def make_networks(
     self, environment_spec: specs.EnvironmentSpec, seed: int = 0
   ) -> D4PGNetworks:
-    """Acme's networks; their weights follow TensorFlow's global seed, not `seed`."""
+    """Builds Acme's networks; weights follow TensorFlow's global seed, not `seed`."""
     del seed
-    check_spec(environment_spec)
-    return D4PGNetworks(environment_spec)
+    networks_lib.check_spec(environment_spec)
+    return D4PGNetworks(environment_spec, self._config.normalize_observations)
 
   def make_learner(
     self,
@@ -146,21 +189,15 @@ class D4PGBuilder(builder_lib.DSDPGBuilder):
     counter: Optional[counting.Counter] = None,
     logger: Optional[loggers.Logger] = None,
     log_every: int = config_lib.ExperimentConfig.log_every,
-    max_skipped_updates: int = config_lib.ExperimentConfig.max_skipped_updates,
+    max_skipped_updates: int = config_lib.FaultLimits.max_skipped_updates,
   ) -> D4PGLearner:
-    """Acme's learner on `networks`."""
+    """Makes Acme's learner on `networks`."""
     del environment_spec, seed, max_skipped_updates  # Acme's skips none.
     return D4PGLearner(
       networks,
-      self._config.discount,
+      self._config,
       dataset,
       counting.Counter() if counter is None else counter,
       loggers.NoOpLogger() if logger is None else logger,
       log_every,
     )
-
-
-def make_builder(agent: str, config) -> builder_lib.DSDPGBuilder:
-  """The builder of an agent by name (`config.AGENTS`)."""
-  kind = D4PGBuilder if agent == 'd4pg' else builder_lib.DSDPGBuilder
-  return kind(config)

@@ -12,7 +12,7 @@ at the paper's h = 100.
 """
 
 import dataclasses
-from typing import Callable, Sequence, Tuple
+from typing import Callable, Tuple
 
 import tensorflow as tf
 
@@ -128,10 +128,3 @@ class Sum:
 def _check_positive(name: str, value: float):
   if not value > 0:
     raise ValueError(f'{name}={value!r} is not valid: it must be greater than 0.')
-
-
-def block_scales(sizes: Sequence[int], scales: Sequence[float]) -> Tuple[float, ...]:
-  """A factor for each coordinate from one for each block of coordinates."""
-  if len(sizes) != len(scales):
-    raise ValueError(f'{len(sizes)} block sizes but {len(scales)} scales.')
-  return tuple(s for size, scale in zip(sizes, scales) for s in [scale] * size)

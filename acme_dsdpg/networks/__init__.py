@@ -9,20 +9,27 @@ import tensorflow as tf
 
 from acme_dsdpg import config as config_lib
 from acme_dsdpg.networks import layers
-from acme_dsdpg.networks.critic import Critic, CriticEnsemble
+from acme_dsdpg.networks.critic import Critic, CriticEnsemble, FunctionCritic
 from acme_dsdpg.networks.policy import ActingPolicy, Normalizer, Policy
 from acme_dsdpg.networks.world_model import WorldModel
 
 __all__ = [
   'ActingPolicy',
+  'AnyCritic',
   'Critic',
   'CriticEnsemble',
   'DSDPGNetworks',
+  'FunctionCritic',
   'Normalizer',
   'Policy',
   'WorldModel',
+  'check_spec',
+  'make_critic',
   'make_networks',
+  'make_policy',
 ]
+
+AnyCritic = Union[Critic, CriticEnsemble]
 
 
 @dataclasses.dataclass
@@ -32,18 +39,17 @@ class DSDPGNetworks:
   Attributes:
     normalizer: raw observations [B, S] to normalised ones.
     policy: [B, S] to actions [B, A].
-    critic: observation [N, S], action [N, A], noise [N, K] to returns [N]; an ensemble
-      where there are several.
+    critic: samples of the return; an ensemble where there are several.
     world_model: None where targets are observed.
   """
 
   normalizer: Normalizer
   policy: Policy
-  critic: Union[Critic, CriticEnsemble]
+  critic: AnyCritic
   world_model: Optional[WorldModel]
 
   def make_acting_policy(self) -> ActingPolicy:
-    """The policy on raw observations. Shares the weights."""
+    """Returns the policy on raw observations, which shares the weights."""
     return ActingPolicy(self.normalizer, self.policy)
 
 
@@ -65,48 +71,86 @@ def make_networks(
     ConfigError: observations or actions the agent cannot handle.
   """
   check_spec(spec)
-  stream = layers.seeds(seed)
-  observation_size, action_size = spec.observations.shape[0], spec.actions.shape[0]
-  noise_dim = config.noise_dim if config.critic == 'samples' else 0
-  mlp = dict(hidden_sizes=config.hidden_sizes, layer_norm=config.layer_norm, dtype=dtype)
-  # One seed for each network whether or not it is there: the presets then start
-  # from the same policy.
-  policy_seed, critic_seed, model_seed = (next(stream) for _ in range(3))
-  critic_seeds = [critic_seed, *(next(stream) for _ in range(config.num_critics - 1))]
-  critics = [
-    Critic(
-      (observation_size, action_size, noise_dim),
-      seed=critic_seed,
-      name=f'critic_{i}' if i else 'critic',
-      **mlp,
-    )
-    for i, critic_seed in enumerate(critic_seeds)
-  ]
-  networks = DSDPGNetworks(
+  return DSDPGNetworks(
     normalizer=Normalizer(
-      observation_size, config.normalize_observations, dtype=dtype, name='normalizer'
-    ),
-    policy=Policy(spec.actions, seed=policy_seed, name='policy', **mlp),
-    critic=CriticEnsemble(critics, name='critics') if len(critics) > 1 else critics[0],
-    world_model=WorldModel(
-      observation_size,
-      config.world_model_hidden_sizes,
-      model_seed,
-      config.normalize_outcomes,
+      spec.observations.shape[0],
+      config.normalize_observations,
       dtype=dtype,
-      name='world_model',
-    )
+      name='normalizer',
+    ),
+    policy=make_policy(spec, config, seed, dtype),
+    critic=make_critic(spec, config, seed, dtype),
+    world_model=_make_world_model(spec, config, seed, dtype)
     if config.uses_world_model
     else None,
   )
-  observation = tf.zeros([1, observation_size], dtype)
-  action = tf.zeros([1, action_size], dtype)
-  networks.policy(networks.normalizer(observation))
-  for critic in critics:
-    critic(observation, action, tf.zeros([1, noise_dim], dtype))
-  if networks.world_model is not None:
-    networks.world_model(observation, action, tf.zeros([1], dtype), observation)
-  return networks
+
+
+def make_policy(
+  spec: specs.EnvironmentSpec,
+  config: config_lib.DSDPGConfig,
+  seed: int = 0,
+  dtype: tf.DType = tf.float32,
+) -> Policy:
+  """Builds the policy of `make_networks`, from the same weights."""
+  policy = Policy(
+    spec.actions, seed=_seeds(seed, config).policy, name='policy', **_mlp(config, dtype)
+  )
+  policy(tf.zeros([1, *spec.observations.shape], dtype))
+  return policy
+
+
+def make_critic(
+  spec: specs.EnvironmentSpec,
+  config: config_lib.DSDPGConfig,
+  seed: int = 0,
+  dtype: tf.DType = tf.float32,
+) -> AnyCritic:
+  """Builds the critic of `make_networks`, from the same weights."""
+  noise_dim = config.noise_dim if config.critic == 'samples' else 0
+  members = [
+    Critic(
+      (spec.observations.shape[0], spec.actions.shape[0], noise_dim),
+      seed=critic_seed,
+      name=f'critic_{i}' if i else 'critic',
+      **_mlp(config, dtype),
+    )
+    for i, critic_seed in enumerate(_seeds(seed, config).critics)
+  ]
+  return CriticEnsemble(members, name='critics') if len(members) > 1 else members[0]
+
+
+def _make_world_model(spec, config, seed, dtype) -> WorldModel:
+  model = WorldModel(
+    spec.observations.shape[0],
+    config.world_model_hidden_sizes,
+    _seeds(seed, config).world_model,
+    dtype=dtype,
+    name='world_model',
+  )
+  observation = tf.zeros([1, *spec.observations.shape], dtype)
+  action = tf.zeros([1, *spec.actions.shape], dtype)
+  model(observation, action, tf.zeros([1], dtype), observation)
+  return model
+
+
+def _mlp(config, dtype):
+  return dict(hidden_sizes=config.hidden_sizes, layer_norm=config.layer_norm, dtype=dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Seeds:
+  policy: int
+  world_model: int
+  critics: list
+
+
+def _seeds(seed: int, config: config_lib.DSDPGConfig) -> _Seeds:
+  """One for each network whether or not it is there: all presets share the policy's."""
+  stream = layers.seeds(seed)
+  policy, critic, model = (next(stream) for _ in range(3))
+  others = [next(stream) for _ in range(config.num_critics - 1)]
+  return _Seeds(policy, model, [critic, *others])
 
 
 def check_spec(spec: specs.EnvironmentSpec):

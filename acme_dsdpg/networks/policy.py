@@ -8,12 +8,12 @@ import tensorflow as tf
 
 from acme_dsdpg.networks import layers
 
-# Standardised observations are kept within this many deviations.
+# Standardised observations are kept within this many standard deviations.
 _MAX_DEVIATION = 10.0
 
 
 class Normalizer(tf.keras.layers.Layer):
-  """Standardises observations, say, by a running mean and deviation.
+  """Standardises observations by their running mean and standard deviation.
 
   Its statistics are weights, so they travel with the policy's to actors,
   checkpoints and the SavedModel. Disabled, it is the identity.
@@ -28,15 +28,11 @@ class Normalizer(tf.keras.layers.Layer):
     self.variance = self.add_weight('variance', [size], initializer='ones')
 
   def call(self, observation):
-    """[..., S] -> [..., S]."""
+    """Standardises [..., S] and clips it."""
     if not self._enabled:
       return observation
     x = (observation - self.mean) * tf.math.rsqrt(self.variance + 1e-6)
     return tf.clip_by_value(x, -_MAX_DEVIATION, _MAX_DEVIATION)
-
-  def invert(self, x: tf.Tensor) -> tf.Tensor:
-    """Standardised [..., S] back to what they were, but for the clipping."""
-    return self.mean + tf.sqrt(self.variance + 1e-6) * x if self._enabled else x
 
   def update(self, observation: tf.Tensor, finite: tf.Tensor = True):
     """Merges the statistics of a batch, [B, S] (Chan et al., 1979).
@@ -96,11 +92,7 @@ class Policy(tf.keras.Model):
     )
 
   def call(self, observation):
-    return self._centre + self._half_range * tf.tanh(self.pre_activation(observation))
-
-  def pre_activation(self, observation: tf.Tensor) -> tf.Tensor:
-    """What the tanh is given: [B, S] to [B, A]."""
-    return self._mlp(observation)
+    return self._centre + self._half_range * tf.tanh(self._mlp(observation))
 
 
 class ActingPolicy(tf.keras.Model):

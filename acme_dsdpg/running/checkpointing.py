@@ -1,14 +1,14 @@
-"""Checkpoints: complete cuts of a run, each a directory that appears at once.
+"""Checkpoints: everything of a run at one moment, each a directory that appears at once.
 
     checkpoints/000007/
       learner.index, learner.data-*   weights, target networks, optimizer slots, step
       replay/                         Reverb's own checkpoint of the table
       manifest.json                   counts, config, and size and CRC-32 of every file
 
-A cut is written beside its place, manifest last, and renamed: whatever ends the
-process, the cuts that stand are whole. The newest whose files agree with its manifest is
-resumed. Nothing in it is unpickled. TensorFlow is imported by what reads and writes
-weights and replay alone.
+A checkpoint is written beside its place, manifest last, and renamed: whatever ends the
+process, the checkpoints that stand are whole. The newest whose files agree with its
+manifest is resumed. Nothing in it is unpickled. TensorFlow is imported only where weights
+and replay are read or written.
 """
 
 import dataclasses
@@ -22,18 +22,18 @@ from typing import Any, Dict, List, Mapping, Optional
 import zlib
 
 from acme_dsdpg import config as config_lib
-from acme_dsdpg.running import notices
+from acme_dsdpg.running import log_files, notices, recorded_config
 
 MAX_TO_KEEP = 3
 _FORMAT = 2
 _UNFINISHED = 'unfinished'
-_LIVE = 'replay'  # Where the Reverb server writes; moved into the cut.
+_LIVE = 'replay'  # Where the Reverb server writes; moved into the checkpoint.
 _RESTORED = 'restored'
 _DAMAGED = '.damaged'
 
 
 @dataclasses.dataclass(frozen=True)
-class Cut:
+class Checkpoint:
   """A complete checkpoint.
 
   Attributes:
@@ -49,14 +49,14 @@ class Cut:
   shapes: Mapping[str, List[int]]
 
 
-def newest(workdir: str) -> Optional[Cut]:
-  """The newest whole cut of a run, or None where there is none; says which are damaged.
+def newest(workdir: str) -> Optional[Checkpoint]:
+  """Finds the newest whole checkpoint, None if there is none; warns of damaged ones.
 
   Raises:
-    ConfigError: there are cuts, and all of them are damaged, or another version's.
+    ConfigError: there are checkpoints, and all are damaged or another version's.
   """
-  cuts = _cuts(_directory(workdir))
-  for path in reversed(cuts):
+  paths = _paths(_directory(workdir))
+  for path in reversed(paths):
     try:
       return _read(path)
     except config_lib.ConfigError:
@@ -64,42 +64,62 @@ def newest(workdir: str) -> Optional[Cut]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
       message = f'checkpoint {path} is damaged and left aside: {e}'
       print(f'WARNING: {message}', file=sys.stderr, flush=True)
-  if cuts:
+  if paths:
     raise config_lib.ConfigError(
       f'No checkpoint in {_directory(workdir)!r} is whole: --fresh begins anew.'
     )
   return None
 
 
-def clean(workdir: str, cut: Optional[Cut]):
-  """Removes what a killed process left; the caller is the only one in the directory.
+def start_from_newest(
+  workdir: str, config: config_lib.ExperimentConfig
+) -> Optional[Checkpoint]:
+  """Prepares a run's directory to go on from its newest whole checkpoint.
+
+  Leftovers of a killed process are removed, and the rows of the logs that came after the
+  checkpoint, as they are written again. The caller is the only one in the directory.
 
   Args:
     workdir: the run directory.
-    cut: what the run goes on from. Newer ones are damaged, and from now on named so:
-      they do not count among those that are kept.
+    config: the run's.
+
+  Returns:
+    The checkpoint, None to begin at step 0.
+
+  Raises:
+    ConfigError: the checkpoint is another run's, or all of them are damaged.
   """
+  checkpoint = newest(workdir)
+  if checkpoint is not None:
+    _check_config(checkpoint, config)
+  _clean(workdir, checkpoint)
+  log_files.truncate(workdir, None if checkpoint is None else checkpoint.counts)
+  return checkpoint
+
+
+def _clean(workdir: str, checkpoint: Optional[Checkpoint]):
+  """Removes leftovers; renames damaged ones, which do not count among those kept."""
   for name in (_UNFINISHED, _LIVE, _RESTORED):
     shutil.rmtree(os.path.join(_directory(workdir), name), ignore_errors=True)
-  for path in _cuts(_directory(workdir)):
-    if cut is not None and path > cut.path:
+  for path in _paths(_directory(workdir)):
+    if checkpoint is not None and path > checkpoint.path:
       shutil.rmtree(f'{path}{_DAMAGED}', ignore_errors=True)
       os.rename(path, f'{path}{_DAMAGED}')
 
 
-def check_config(cut: Cut, config: config_lib.ExperimentConfig):
-  """Raises ConfigError where the cut is another agent's or another environment's."""
-  # A field that is younger than the cut had what is its default now.
-  before = config_lib.ExperimentConfig.from_json(json.dumps(cut.config))
-  different = config_lib.differences(before, config)
+def _check_config(checkpoint: Checkpoint, config: config_lib.ExperimentConfig):
+  """Raises ConfigError unless the checkpoint is of a run with this config."""
+  recorded = recorded_config.read(json.dumps(checkpoint.config))
+  recorded.check_resumable(checkpoint.path)
+  different = config_lib.differences(recorded.config, config)
   if different:
     raise config_lib.ConfigError(
-      f'{cut.path!r} is the checkpoint of another run: {"; ".join(different)}.'
+      f'{checkpoint.path!r} is the checkpoint of another run: {"; ".join(different)}.'
     )
 
 
 class Checkpointer:
-  """Saves cuts of one run and restores from one."""
+  """Saves checkpoints of one run and restores from one."""
 
   def __init__(
     self,
@@ -126,44 +146,46 @@ class Checkpointer:
     }
     self.last_save = time.time()
 
-  def restore(self, cut: Cut):
+  def restore(self, checkpoint: Checkpoint):
     """Assigns every variable.
 
     Raises:
-      ConfigError: the cut has other variables or shapes.
+      ConfigError: the checkpoint has other variables or shapes.
     """
-    shapes = self._shapes()
+    before, now = checkpoint.shapes, self._shapes()
     different = [
-      f'{name} was {cut.shapes.get(name, "absent")}, is {shapes.get(name, "absent")}'
-      for name in sorted({*shapes, *cut.shapes})
-      if shapes.get(name) != cut.shapes.get(name)
+      f'{name} was {before.get(name, "absent")}, is {now.get(name, "absent")}'
+      for name in sorted({*now, *before})
+      if now.get(name) != before.get(name)
     ]
     if different:
       shown = '; '.join(different[:5]) + ('; ...' if len(different) > 5 else '')
       raise config_lib.ConfigError(
-        f'{cut.path!r} is the checkpoint of other networks: {shown}.'
+        f'{checkpoint.path!r} is the checkpoint of other networks: {shown}.'
       )
-    self._checkpoint.read(os.path.join(cut.path, 'learner')).assert_consumed()
+    self._checkpoint.read(os.path.join(checkpoint.path, 'learner')).assert_consumed()
 
   def save(self, counts: Mapping[str, float], replay_client: Any) -> bool:
-    """Writes a cut and removes the oldest ones; returns whether it is there.
+    """Writes a checkpoint and removes the oldest ones; returns whether it is there.
 
-    A failure (a full disk, say) is a warning: the earlier cuts stay, and nothing of
-    the new one does.
+    A failure (a full disk, say) is a warning: the earlier checkpoints stay, and nothing
+    of the new one does.
 
     Args:
       counts: at this moment.
       replay_client: its server was made with `replay_checkpointer`.
     """
+    import tensorflow as tf
+
     unfinished = os.path.join(self._directory, _UNFINISHED)
     self.last_save = time.time()
     try:
-      cuts = _cuts(self._directory)
-      number = 1 + (int(os.path.basename(cuts[-1])) if cuts else 0)
+      paths = _paths(self._directory)
+      number = 1 + (int(os.path.basename(paths[-1])) if paths else 0)
       shutil.rmtree(unfinished, ignore_errors=True)
       os.makedirs(unfinished)
       self._checkpoint.write(os.path.join(unfinished, 'learner'))
-      os.rename(replay_client.checkpoint(), os.path.join(unfinished, 'replay'))
+      os.rename(_save_replay(replay_client), os.path.join(unfinished, 'replay'))
       # The server is up, and what it was restored from takes up the disk.
       shutil.rmtree(os.path.join(self._directory, _RESTORED), ignore_errors=True)
       manifest = {
@@ -179,13 +201,13 @@ class Checkpointer:
         file.flush()
         os.fsync(file.fileno())
       os.rename(unfinished, os.path.join(self._directory, f'{number:06d}'))
-    except Exception as e:  # Of the disk, TensorFlow's or Reverb's.
+    except (OSError, tf.errors.OpError) as e:
       shutil.rmtree(unfinished, ignore_errors=True)
       _empty(os.path.join(self._directory, _LIVE))
       first_line = (str(e).splitlines() or [type(e).__name__])[0]
       notices.warn(f'no checkpoint was saved, training goes on: {first_line}')
       return False
-    for path in _cuts(self._directory)[:-MAX_TO_KEEP]:
+    for path in _paths(self._directory)[:-MAX_TO_KEEP]:
       shutil.rmtree(path, ignore_errors=True)
     return True
 
@@ -193,20 +215,35 @@ class Checkpointer:
     return {name: v.shape.as_list() for name, v in self._variables.items()}
 
 
+def _save_replay(client: Any) -> str:
+  """Has Reverb write its checkpoint; returns the path.
+
+  Raises:
+    OSError: that failed. Reverb gives its statuses Python's exceptions: a full disk is
+      an IndexError, a server that is gone a RuntimeError.
+  """
+  try:
+    return client.checkpoint()
+  except (IndexError, RuntimeError, ValueError) as e:
+    raise OSError(f'Reverb: {e}') from e
+
+
 def is_saving(workdir: str) -> bool:
-  """Whether a cut is being written."""
+  """Returns whether a checkpoint is being written."""
   return os.path.isdir(os.path.join(_directory(workdir), _UNFINISHED))
 
 
-def replay_checkpointer(workdir: str, cut: Optional[Cut], tables: List[Any]):
-  """For `reverb.Server`: loads the cut's replay into `tables` as they are today.
+def replay_checkpointer(
+  workdir: str, checkpoint: Optional[Checkpoint], tables: List[Any]
+):
+  """Makes what `reverb.Server` loads the checkpoint's replay by, into today's `tables`.
 
   Reverb would bring back the sizes and the rate limiter of the time of saving; the
   items are loaded under today's instead, the oldest dropped where there are too many.
 
   Args:
     workdir: the run directory.
-    cut: None starts empty.
+    checkpoint: None starts empty.
     tables: what the server will serve, one table.
   """
   from reverb import checkpointers
@@ -214,9 +251,9 @@ def replay_checkpointer(workdir: str, cut: Optional[Cut], tables: List[Any]):
   live = os.path.join(_directory(workdir), _LIVE)
   os.makedirs(live, exist_ok=True)
   fallback = None
-  if cut is not None:
+  if checkpoint is not None:
     fallback = os.path.join(_directory(workdir), _RESTORED)
-    _adapt_replay(os.path.join(cut.path, 'replay'), fallback, tables)
+    _adapt_replay(os.path.join(checkpoint.path, 'replay'), fallback, tables)
   return checkpointers.DefaultCheckpointer(live, '', fallback)
 
 
@@ -240,7 +277,7 @@ def _adapt_replay(source: str, target: str, tables: List[Any]):
       saved.items.extend(items[-info.max_size :])
     _adapt_limiter(saved.rate_limiter, info.rate_limiter_info)
     records.append(saved.SerializeToString())
-  os.remove(path)  # A link to the cut's.
+  os.remove(path)  # A link to the checkpoint's.
   with tf.io.TFRecordWriter(path) as writer:
     for record in records:
       writer.write(record)
@@ -266,14 +303,14 @@ def _directory(workdir: str) -> str:
   return os.path.join(os.path.abspath(workdir), 'checkpoints')
 
 
-def _cuts(directory: str) -> List[str]:
-  """Paths of the cuts, oldest first."""
+def _paths(directory: str) -> List[str]:
+  """Paths of the checkpoints, oldest first."""
   names = os.listdir(directory) if os.path.isdir(directory) else []
   return [os.path.join(directory, n) for n in sorted(names) if re.fullmatch(r'\d{6}', n)]
 
 
-def _read(path: str) -> Cut:
-  """Checks a cut against its manifest. Raises ValueError, OSError or KeyError."""
+def _read(path: str) -> Checkpoint:
+  """Checks a checkpoint against its manifest: ValueError, OSError or KeyError."""
   with open(os.path.join(path, 'manifest.json'), encoding='utf-8') as file:
     manifest = json.load(file)
   if manifest['format'] != _FORMAT:
@@ -288,7 +325,7 @@ def _read(path: str) -> Cut:
   for name, fingerprint in manifest['files'].items():
     if _fingerprint(path, name) != fingerprint:
       raise ValueError(f'{name} differs from what was written')
-  return Cut(path, manifest['counts'], manifest['config'], manifest['shapes'])
+  return Checkpoint(path, manifest['counts'], manifest['config'], manifest['shapes'])
 
 
 def _files(path: str) -> List[str]:

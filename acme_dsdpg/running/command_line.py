@@ -1,6 +1,5 @@
 """Flags made from the config's fields. TensorFlow is not imported here."""
 
-import importlib
 import inspect
 import os
 import re
@@ -11,20 +10,26 @@ from absl import app, flags
 
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import environments
+from acme_dsdpg.agent import presets
+from acme_dsdpg.running import errors
 
 # `define_flags` defines for its caller: --help shows the flags of the program's module.
 flags.disclaim_key_flags()
 
-_KINDS = {Tuple[int, ...]: int, Tuple[float, ...]: float}
+_KINDS = {Tuple[int, ...]: int}
 
 
 def run(main: Callable[..., None], arguments: str = ''):
-  """Parses the flags and calls `main(*arguments)`; a mistake is one sentence, status 2.
+  """Parses the flags, calls `main(*arguments)`, and exits with a status that says how.
+
+  0 at the end, 1 where the run failed, 2 for a user's mistake (both in a sentence), 130
+  after an interrupt.
 
   Not absl's `app.run`: TensorFlow, imported within it, would start in graph mode.
 
   Args:
-    main: raises ConfigError for what the user has to mend.
+    main: raises ConfigError for what the user has to mend, RunFailedError and
+      RunInterruptedError for a run that ends early.
     arguments: what stands beside the flags, for a person: '' takes none, 'FILE' takes
       one, 'RUN...' one or more.
   """
@@ -42,12 +47,15 @@ def run(main: Callable[..., None], arguments: str = ''):
   except config_lib.ConfigError as e:
     print(e, file=sys.stderr, flush=True)
     sys.exit(2)
-  except KeyboardInterrupt:
+  except errors.RunFailedError as e:
+    print(f'failed: {e}', file=sys.stderr, flush=True)
+    sys.exit(1)
+  except (KeyboardInterrupt, errors.RunInterruptedError):
     sys.exit(130)
 
 
 def numbers(flag: flags.FlagHolder) -> List[float]:
-  """The values of a launcher's list flag.
+  """Returns the values of a launcher's list flag.
 
   Raises:
     ConfigError: one of them is no number.
@@ -61,7 +69,7 @@ def numbers(flag: flags.FlagHolder) -> List[float]:
 
 
 def positive_integers(flag: flags.FlagHolder) -> List[int]:
-  """The values of a launcher's list flag.
+  """Returns the values of a launcher's list flag.
 
   Raises:
     ConfigError: there is none, or one of them is no whole number above 0.
@@ -80,7 +88,7 @@ def positive_integers(flag: flags.FlagHolder) -> List[int]:
 
 
 def output_path(flag: flags.FlagHolder) -> str:
-  """The value of a launcher's flag that names a file to be written.
+  """Returns the value of a launcher's flag that names a file to be written.
 
   Raises:
     ConfigError: its directory is not there.
@@ -94,7 +102,7 @@ def output_path(flag: flags.FlagHolder) -> str:
 
 
 def figure_path(flag: flags.FlagHolder) -> str:
-  """`output_path` of a figure's files, each of which adds its own suffix."""
+  """Returns `output_path` without the suffix, of which a figure has several."""
   return re.sub(r'\.(png|pdf)$', '', output_path(flag))
 
 
@@ -131,13 +139,13 @@ def define_flags():
     elif field.type in _KINDS:
       flags.DEFINE_list(**kwargs)
     elif name == 'agent':
-      flags.DEFINE_enum(enum_values=list(config_lib.AGENTS), **kwargs)
+      flags.DEFINE_enum(enum_values=list(presets.AGENTS), **kwargs)
     else:
       flags.DEFINE_string(**kwargs)
 
 
 def config_from_flags() -> config_lib.ExperimentConfig:
-  """The resolved config of the parsed flags, its environment and task checked.
+  """Resolves the config of the parsed flags, its environment and task checked.
 
   Raises:
     ConfigError: with a text for the user.
@@ -149,18 +157,7 @@ def config_from_flags() -> config_lib.ExperimentConfig:
       overrides[name] = _parse(name, field.type, value)
   env = overrides.get('env', config_lib.ExperimentConfig.env)
   overrides['task'] = environments.resolve_task(env, overrides.get('task'))
-  return config_lib.make_config(overrides, env_overrides(env))
-
-
-def env_overrides(env: str) -> Dict[str, Any]:
-  """What `configs/<env>.py` sets; nothing where there is no such file."""
-  name = f'configs.{env}'
-  try:
-    return dict(importlib.import_module(name).OVERRIDES)
-  except ModuleNotFoundError as e:
-    if e.name not in (name, 'configs'):
-      raise
-    return {}
+  return presets.make_config(overrides, presets.env_overrides(env))
 
 
 def _parse(name: str, kind: Any, value: Any) -> Any:
@@ -176,9 +173,9 @@ def _parse(name: str, kind: Any, value: Any) -> Any:
 
 
 def _descriptions() -> Dict[str, str]:
-  """Each field's description from the dataclasses' docstrings."""
+  """Each field's description, from the dataclasses' docstrings."""
   result = {}
-  for cls in (config_lib.ExperimentConfig, config_lib.DSDPGConfig):
+  for cls in (config_lib.ExperimentConfig, *config_lib.GROUPS.values()):
     text = inspect.getdoc(cls).split('Attributes:\n', 1)[1]
     for match in re.finditer(r'^  (\w+): ((?:.|\n(?=    ))*)', text, re.MULTILINE):
       result[match[1]] = ' '.join(match[2].split())

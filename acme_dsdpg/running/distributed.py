@@ -3,7 +3,7 @@
     replay  counter  learner  evaluator  actor x num_actors  stopper
 
 Courier and Reverb listen on every network interface without authentication, and
-Courier executes what it unpickles: see `isolation`.
+Courier executes what it unpickles: see `network_isolation`.
 
 The launcher starts the processes and watches them. The stopper's end is the run's:
 it returns after the last evaluation. An actor that is killed is replaced; any other
@@ -12,17 +12,14 @@ signals the launcher to stop, which a user's signal could not be told from, befo
 anything final has happened.)
 """
 
-import atexit
 import collections
 import contextlib
 import dataclasses
 import functools
-import io
 import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from typing import Any, Dict, Iterator, List, Optional
@@ -31,7 +28,6 @@ from acme import specs
 from acme.utils import counting
 import cloudpickle
 import launchpad as lp
-from launchpad.launch.run_locally import launch_local_output_to_files as output_to_files
 from launchpad.nodes.python import local_multi_processing
 
 from acme_dsdpg import config as config_lib
@@ -39,7 +35,8 @@ from acme_dsdpg import environments
 from acme_dsdpg.running import (
   checkpointing,
   environment_guard,
-  log_files,
+  errors,
+  launchpad_processes,
   monitoring,
   nodes,
 )
@@ -59,22 +56,22 @@ def make_program(
   config: config_lib.ExperimentConfig,
   workdir: str,
   environment_factory: environments.EnvironmentFactory,
-  cut: Optional[checkpointing.Cut] = None,
+  checkpoint: Optional[checkpointing.Checkpoint] = None,
 ) -> lp.Program:
-  """The nodes and who talks to whom.
+  """Makes the program: its nodes and who talks to whom.
 
   Args:
     config: the run.
     workdir: its directory, prepared by `run_directory.prepare`.
     environment_factory: seed to wrapped environment; picklable.
-    cut: the checkpoint to go on from.
+    checkpoint: the checkpoint to go on from.
   """
   spec = specs.make_environment_spec(
     environment_guard.GuardedEnvironment(
-      lambda _: environment_factory(config.seed), config.environment_timeout
+      lambda _: environment_factory(config.seed), config.limits.environment_timeout
     )
   )
-  run = nodes.Run(config, workdir, environment_factory, spec, cut)
+  run = nodes.Run(config, workdir, environment_factory, spec, checkpoint)
   # With all threads for each of them, the acting processes would only get in the way.
   acting = dataclasses.replace(config, num_threads=config.num_threads or 1)
   acting_run = dataclasses.replace(run, config=acting)
@@ -114,11 +111,11 @@ def make_program(
   return program
 
 
-def launch(
+def run(
   config: config_lib.ExperimentConfig,
   workdir: str,
   environment_factory: environments.EnvironmentFactory,
-) -> int:
+) -> None:
   """Runs the program to its end and leaves no process behind.
 
   Args:
@@ -126,32 +123,27 @@ def launch(
     workdir: its directory, prepared by `run_directory.prepare`.
     environment_factory: seed to wrapped environment; picklable.
 
-  Returns:
-    The exit status: 0 at `num_steps`, 1 if a process died (the cause is printed),
-    130 when interrupted by SIGINT or SIGTERM. Learner, counts, replay and policy are
-    saved in each case, unless it was the learner, the counter or the replay that died.
+  Learner, counts, replay and policy are saved however it ends, unless it was the learner,
+  the counter or the replay that died.
 
   Raises:
+    RunFailedError: a process died, with the cause, or making an environment took too
+      long.
+    RunInterruptedError: SIGINT or SIGTERM ended the run.
     ConfigError: the newest checkpoint is another run's.
-    RunFailedError: making an environment took too long.
   """
   workdir = os.path.abspath(workdir)
-  cut = checkpointing.newest(workdir)
-  if cut is not None:
-    checkpointing.check_config(cut, config)
-  checkpointing.clean(workdir, cut)
-  log_files.truncate(workdir, None if cut is None else cut.counts)
-  shutil.rmtree(
-    monitoring.log_directory(workdir), ignore_errors=True
-  )  # Of another start.
+  checkpoint = checkpointing.start_from_newest(workdir, config)
+  # Of an earlier start.
+  shutil.rmtree(monitoring.log_directory(workdir), ignore_errors=True)
   progress = monitoring.Progress(config, workdir)
-  program = make_program(config, workdir, environment_factory, cut)
+  program = make_program(config, workdir, environment_factory, checkpoint)
   with _interrupts() as interrupts, _temporary_directory(workdir):
     processes = _start(program, workdir, interrupts)
     try:
       (replay,) = program.groups['replay']
       starvation = monitoring.Starvation(
-        replay.reverb_address.resolve(), config.starvation_timeout
+        replay.reverb_address.resolve(), config.limits.starvation_timeout
       )
       failure = _watch(processes, workdir, progress, interrupts, starvation)
       if interrupts:
@@ -166,13 +158,14 @@ def launch(
   progress.show()
   progress.close()
   if failure:
-    print(f'failed: {failure}', file=sys.stderr, flush=True)
-  return 130 if interrupts else int(bool(failure))
+    raise errors.RunFailedError(failure)
+  if interrupts:
+    raise errors.RunInterruptedError
 
 
 @contextlib.contextmanager
 def _interrupts() -> Iterator[List[int]]:
-  """Within it SIGINT and SIGTERM are only noted down, in the list it gives."""
+  """Has SIGINT and SIGTERM noted down, in the list it gives, and nothing else."""
   interrupts = []
   previous = {signum: _note(signum, interrupts) for signum in _SIGNALS}
   try:
@@ -205,28 +198,23 @@ def _start(program: lp.Program, workdir: str, interrupts: List[int]) -> Processe
   # Runs before anything large is imported: none outlives a launcher killed meanwhile.
   first = os.path.join(tempfile.gettempdir(), 'first.pkl')
   with open(first, 'wb') as file:
-    cloudpickle.dump(functools.partial(processes_lib.die_with_parent, os.getpid()), file)
+    cloudpickle.dump(functools.partial(processes_lib.begin, os.getpid()), file)
   resources = {
     label: local_multi_processing.PythonProcess(
       args={'init_file': first}, env=_environment(label == 'learner')
     )
     for label in program.groups
   }
-  # Its environment variable is read on import, which has long happened.
-  output_to_files._LOGGING_DIR = monitoring.log_directory(workdir)
-  with contextlib.redirect_stdout(io.StringIO()):  # A line for each file.
-    manager = lp.launch(
-      program, 'local_mp', local_resources=resources, terminal='output_to_files'
-    )
-  # Launchpad's own supervision does not tell which process failed.
-  atexit.unregister(manager.wait)
-  for signum in _SIGNALS:
+  processes = launchpad_processes.start(
+    program, resources, monitoring.log_directory(workdir)
+  )
+  for signum in _SIGNALS:  # Launchpad has set its own handlers.
     _note(signum, interrupts)
-  return {name: process for name, (process,) in manager._active_workers.items()}
+  return processes
 
 
 def _environment(learner: bool) -> Dict[str, str]:
-  """What a node's environment has beside the launcher's."""
+  """The variables of a node's environment beside the launcher's."""
   env = {
     'TMPDIR': tempfile.gettempdir(),
     # Nodes import TensorFlow within absl's app.run, where it would start in graph mode.

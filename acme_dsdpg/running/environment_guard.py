@@ -1,4 +1,4 @@
-"""Environments that fail: what goes wrong is named, the environment made anew.
+"""Guards against environments that fail: the cause is named, the environment made anew.
 
 `GuardedEnvironment` turns whatever an environment does wrong into one exception, and
 `GuardedLoop` drops the episode, replaces the environment and tries again.
@@ -15,24 +15,14 @@ import dm_env
 import numpy as np
 
 from acme_dsdpg.running import signals
+from acme_dsdpg.running.errors import (
+  EnvironmentFaultError,
+  NonFiniteActionError,
+  RunFailedError,
+  TimeLimitError,
+)
 
 _FAULTS = 'environment_faults'
-
-
-class EnvironmentFaultError(Exception):
-  """An environment raised, hung, or returned what is not finite."""
-
-
-class TimeLimitError(Exception):
-  """A call took longer than it may."""
-
-
-class RunFailedError(Exception):
-  """The run cannot go on; the text says why, for a person."""
-
-
-class NonFiniteActionError(RunFailedError):
-  """The policy itself is broken."""
 
 
 class GuardedEnvironment(dm_env.Environment):
@@ -52,7 +42,7 @@ class GuardedEnvironment(dm_env.Environment):
       timeout: seconds that a step, a reset, or making the environment may take.
 
     Raises:
-      RunFailedError: making it took longer.
+      RunFailedError: making it took longer, or ended the thread.
     """
     self._factory = factory
     self._timeout = timeout
@@ -61,11 +51,11 @@ class GuardedEnvironment(dm_env.Environment):
     self.episode_steps = 0
     try:
       self.renew()
-    except TimeLimitError as e:
+    except (TimeLimitError, EnvironmentFaultError) as e:
       raise RunFailedError(f'Making the environment {e}.') from None
 
   def renew(self):
-    """Makes the environment anew; a thread that hangs in the old one is left to it.
+    """Makes the environment anew; a thread that hangs in the old one is abandoned.
 
     Raises:
       TimeLimitError: that took longer than the time limit.
@@ -112,6 +102,8 @@ class GuardedEnvironment(dm_env.Environment):
       timestep = self._worker.call(getattr(self._environment, name), args, self._timeout)
     except TimeLimitError as e:
       raise EnvironmentFaultError(f'{name} {e}') from None
+    except EnvironmentFaultError as e:
+      raise EnvironmentFaultError(f'{name} {e}') from e
     except Exception as e:  # Whatever a simulator raises.
       raise EnvironmentFaultError(f'{name} raised {type(e).__name__}: {e}') from e
     if not isinstance(timestep, dm_env.TimeStep):
@@ -131,16 +123,25 @@ class _Worker:
     threading.Thread(target=self._work, daemon=True).start()
 
   def call(self, function: Callable[..., Any], args: Any, timeout: float) -> Any:
-    """Raises what the function raises, or TimeLimitError."""
+    """Returns `function(*args)`.
+
+    Raises:
+      TimeLimitError: that took longer than `timeout` seconds.
+      EnvironmentFaultError: it raised SystemExit or KeyboardInterrupt, which are not the
+        user's: a simulator does not end a run.
+      Exception: whatever else it raises.
+    """
     results = queue.SimpleQueue()  # Of this call: a late answer is nobody else's.
     self._calls.put((function, args, results))
     try:
       result, error = results.get(timeout=timeout)
     except queue.Empty:
       raise TimeLimitError(f'took longer than {timeout:g} s') from None
-    if error is not None:
-      raise error
-    return result
+    if error is None:
+      return result
+    if not isinstance(error, Exception):
+      raise EnvironmentFaultError(f'raised {type(error).__name__}: {error}') from error
+    raise error
 
   def end(self):
     """Ends the thread after what it is doing."""
@@ -196,7 +197,7 @@ class GuardedLoop:
     )
 
   def run_episode(self) -> Dict[str, Any]:
-    """A whole episode, if need be after some that were dropped.
+    """Runs a whole episode, if need be after some that were dropped.
 
     Raises:
       RunFailedError: the environment failed `max_faults` times in a row.
@@ -206,9 +207,9 @@ class GuardedLoop:
         return self._loop.run_episode()
       except EnvironmentFaultError as e:
         cause = e
-        self._count_cut_episode(**{_FAULTS: 1})
+        self._count_steps(**{_FAULTS: 1})
       except KeyboardInterrupt:
-        self._count_cut_episode()
+        self._count_steps()
         raise
       if self._adder is not None:
         self._adder.reset()
@@ -222,6 +223,7 @@ class GuardedLoop:
       f'The environment failed {self._max_faults} times in a row; the last time: {cause}.'
     ) from cause
 
-  def _count_cut_episode(self, **counts: int):
+  def _count_steps(self, **counts: int):
+    """Counts the steps of an episode that was cut short."""
     if self._counter is not None:
       self._counter.increment(steps=self._environment.episode_steps, **counts)

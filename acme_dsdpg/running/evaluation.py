@@ -1,15 +1,18 @@
-"""Evaluation: blocks of deterministic episodes, and their film."""
+"""Evaluation: blocks of deterministic episodes."""
 
-import math
 from typing import Any, Callable, Dict, Sequence
 
 import acme
 from acme import core
-from acme.utils import observers
 import dm_env
 from dm_env import specs
-import imageio
 import numpy as np
+import tensorflow as tf
+
+from acme_dsdpg import config as config_lib
+from acme_dsdpg import environments
+from acme_dsdpg import networks as networks_lib
+from acme_dsdpg.running import environment_guard, seeding
 
 
 class SideBySide(dm_env.Environment):
@@ -73,7 +76,7 @@ class Evaluator:
     """Initializes the evaluator.
 
     Args:
-      loop: an `acme.EnvironmentLoop` or `guarding.GuardedLoop` that does not update, of
+      loop: an `acme.EnvironmentLoop` or `GuardedLoop` that does not update, of
         one environment or of several `SideBySide`.
       num_episodes: of a block.
     """
@@ -81,7 +84,7 @@ class Evaluator:
     self._num_episodes = num_episodes
 
   def run(self) -> Dict[str, Any]:
-    """Runs a block; mean, deviation, worst and best of the episodes' returns.
+    """Runs a block; returns mean, standard deviation, worst and best of the returns.
 
     `episode_length` is the mean over the loop's episodes: of environments side by side
     it is the longest's.
@@ -121,37 +124,51 @@ class PolicyActor(core.Actor):
     pass
 
 
-class Film(observers.EnvLoopObserver):
-  """Writes what dm_control renders to a video file, in real time."""
+# Added to the seed of acting environments: evaluation starts elsewhere.
+EVALUATION_SEED = 1_000_000
 
-  def __init__(self, path: str, height: int = 240, width: int = 320, max_fps: int = 30):
-    self._path = path
-    self._size = dict(height=height, width=width)
-    self._max_fps = max_fps
-    self._writer = None
 
-  def observe_first(self, env: dm_env.Environment, timestep: dm_env.TimeStep):
-    fps = 1.0 / env.control_timestep()
-    self._stride = math.ceil(fps / self._max_fps)
-    if self._writer is None:
-      self._writer = imageio.get_writer(
-        self._path, fps=fps / self._stride, macro_block_size=None
-      )
-    self._steps = 0
-    self._render(env)
+def make_evaluator(
+  config: config_lib.ExperimentConfig,
+  policy: networks_lib.ActingPolicy,
+  environment_factory: environments.EnvironmentFactory,
+  steps: int,
+  report: Callable[[str], None],
+) -> Evaluator:
+  """Makes the evaluation of a run: its episodes side by side, under the guard.
 
-  def observe(self, env: dm_env.Environment, timestep: dm_env.TimeStep, action):
-    self._steps += 1
-    if self._steps % self._stride == 0:
-      self._render(env)
+  A fault in one of its environments costs the block; each has its own time limit.
 
-  def get_metrics(self) -> Dict[str, observers.Number]:
-    return {}
+  Args:
+    config: the run.
+    policy: whose weights are evaluated, as they are at the time.
+    environment_factory: seed to wrapped environment; called for each episode of a block.
+    steps: environment steps at this start of the run, which has seeds of its own.
+    report: shows a line to a person.
+  """
+  seed, num_episodes = config.seed + EVALUATION_SEED, config.eval_episodes
 
-  def close(self):
-    """Completes the file."""
-    if self._writer is not None:
-      self._writer.close()
+  def side_by_side(number):
+    seeds = [
+      seeding.derive_seed(seed, steps, number, index) for index in range(num_episodes)
+    ]
+    return SideBySide([environment_factory(seed) for seed in seeds])
 
-  def _render(self, env: dm_env.Environment):
-    self._writer.append_data(env.physics.render(camera_id=0, **self._size))
+  signature = tf.TensorSpec([num_episodes, policy.observation_size], tf.float32)
+  traced = tf.function(lambda x: policy(x), [signature]).get_concrete_function()
+  timeout = num_episodes * config.limits.environment_timeout
+  loop = environment_guard.GuardedLoop(
+    environment_guard.GuardedEnvironment(side_by_side, timeout),
+    PolicyActor(lambda x: traced(tf.constant(x, tf.float32)).numpy()),
+    config.limits.max_environment_faults,
+    report,
+    should_update=False,
+  )
+  return Evaluator(loop, num_episodes)
+
+
+def is_due(config: config_lib.ExperimentConfig, steps: float, evaluated: float) -> bool:
+  """Returns whether to evaluate after `steps`, the last time being at `evaluated`."""
+  if evaluated < 0 or (steps >= config.num_steps and evaluated < steps):
+    return True
+  return steps // config.eval_every > evaluated // config.eval_every

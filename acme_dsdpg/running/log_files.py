@@ -1,6 +1,6 @@
 """Reading a run's CSV logs back, whatever a crash or a full disk has left in them.
 
-`logging` writes them. TensorFlow is not imported here.
+`loggers` writes them. TensorFlow is not imported here.
 """
 
 import csv
@@ -10,13 +10,13 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 
 def read(path: str) -> List[Dict[str, float]]:
-  """The rows of a file that have a number in each column, oldest first."""
+  """Reads the rows of a file that have a number in each column, oldest first."""
   header, rows = _read(path)
   return [dict(zip(header, map(float, row))) for row in rows]
 
 
 def last_row(workdir: str, label: str) -> Dict[str, float]:
-  """The last whole row of a label's file; nothing before there is one."""
+  """Reads the last whole row of a label's file; nothing before there is one."""
   try:
     rows = read(os.path.join(workdir, 'logs', f'{label}.csv'))
   except (FileNotFoundError, NotADirectoryError):

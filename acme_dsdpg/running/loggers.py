@@ -1,10 +1,10 @@
-"""Where a run's numbers go: CSV, TensorBoard, the terminal."""
+"""Loggers of a run: CSV, TensorBoard, the terminal."""
 
 import os
 import sys
 from typing import Any, Mapping, Optional
 
-from acme.utils import loggers
+from acme.utils import counting, loggers
 from acme.utils.loggers import tf_summary
 import tensorflow as tf
 import tqdm
@@ -15,7 +15,7 @@ from acme_dsdpg.running import notices
 def make_logger(
   workdir: str, label: str, steps_key: Optional[str] = 'actor_steps'
 ) -> loggers.Logger:
-  """Rows below `workdir`: `logs/<label>.csv`, appended to, and TensorBoard.
+  """Makes what appends rows to `logs/<label>.csv` and to TensorBoard's files.
 
   Args:
     workdir: the run directory.
@@ -36,6 +36,15 @@ def make_logger(
       ),
     ]
   )
+
+
+def start_counts(counter: counting.Counter):
+  """Makes each count present from the first row on, which fixes a CSV file's columns."""
+  keys = (
+    'actor_steps', 'actor_episodes', 'actor_environment_faults', 'learner_steps',
+    'train_seconds',
+  )  # fmt: skip
+  counter.increment(**dict.fromkeys(keys, 0))
 
 
 class _Tolerant(loggers.Logger):
@@ -72,7 +81,7 @@ class Progress:
       )  # fmt: skip
 
   def episode(self, row: Mapping[str, Any]):
-    """One episode of acting has ended."""
+    """Shows an episode of acting."""
     if self._bar is not None:
       self._bar.update(row['actor_steps'] - self._bar.n)
       self._bar.set_postfix_str(f'return {float(row["episode_return"]):.1f}')
@@ -85,7 +94,7 @@ class Progress:
       )
 
   def evaluation(self, row: Mapping[str, Any]):
-    """A block of evaluation episodes has ended."""
+    """Shows a block of evaluation episodes."""
     plural = 's' if row['episodes'] > 1 else ''
     self.line(
       f'evaluation at step {row["actor_steps"]}:'
@@ -94,13 +103,13 @@ class Progress:
     )
 
   def line(self, text: str):
-    """A line that does not disturb the bar."""
+    """Shows a line without disturbing the bar."""
     if self._bar is not None:
       self._bar.write(text, file=sys.stdout)
     else:
       notices.say(text)
 
   def close(self):
-    """Leaves the bar as it is."""
+    """Closes the bar and leaves it as it is."""
     if self._bar is not None:
       self._bar.close()

@@ -1,6 +1,6 @@
-"""What the processes of a distributed run do: learner, actor, evaluator, replay.
+"""Nodes of a distributed run: learner, actor, evaluator, replay.
 
-The program they are wired to is in `distributed.py`.
+`distributed` wires them to a program.
 """
 
 from concurrent import futures
@@ -25,48 +25,51 @@ import reverb
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import environments
 from acme_dsdpg.agent import adders as agent_adders
+from acme_dsdpg.agent import agents, learning
 from acme_dsdpg.agent import builder as builder_lib
-from acme_dsdpg.agent import d4pg, learning
 from acme_dsdpg.running import (
   checkpointing,
   environment_guard,
+  errors,
+  evaluation,
   log_files,
   notices,
+  policy_files,
   processes,
-  single_process,
+  seeding,
 )
 from acme_dsdpg.running import loggers as run_loggers
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-  """What every node is told; picklable."""
+  """What every node needs to know of the run; picklable."""
 
   config: config_lib.ExperimentConfig
   workdir: str
   environment_factory: environments.EnvironmentFactory
   environment_spec: specs.EnvironmentSpec
-  cut: Optional[checkpointing.Cut] = None
+  checkpoint: Optional[checkpointing.Checkpoint] = None
 
   def set_up(self, seed: int = 0) -> builder_lib.DSDPGBuilder:
     """Sets TensorFlow up and returns the builder; once a process."""
-    single_process.set_up_tensorflow(self.config, seed)
-    return d4pg.make_builder(self.config.agent, self.config.dsdpg)
+    seeding.set_up_tensorflow(self.config, seed)
+    return agents.make_builder(self.config.agent, self.config.dsdpg)
 
 
 def make_replay_tables(run: Run) -> List[reverb.Table]:
-  """The tables that the replay node serves."""
+  """Makes the tables that the replay node serves."""
   return run.set_up().make_replay_tables(run.environment_spec)
 
 
 def make_replay_checkpointer(run: Run) -> reverb.checkpointers.CheckpointerBase:
-  """Restores the cut's replay, and lets the learner have it saved."""
+  """Makes what restores the checkpoint's replay and saves it when the learner asks."""
   tables = make_replay_tables(run)
-  return checkpointing.replay_checkpointer(run.workdir, run.cut, tables)
+  return checkpointing.replay_checkpointer(run.workdir, run.checkpoint, tables)
 
 
 def actor_seed(seed: int, index: int, steps: int, number: int = 0) -> int:
-  """The seed of an actor's exploration and of its environments.
+  """Derives the seed of an actor's exploration and of its environments.
 
   Args:
     seed: the run's. Runs whose seeds follow each other share no actor's.
@@ -74,7 +77,7 @@ def actor_seed(seed: int, index: int, steps: int, number: int = 0) -> int:
     steps: of all actors, when this one was started.
     number: how many environments it has made before.
   """
-  return single_process.derive_seed(seed, steps, number, index)
+  return seeding.derive_seed(seed, steps, number, index)
 
 
 def run_actor(
@@ -97,19 +100,19 @@ def run_actor(
   behavior_policy = builder.make_behavior_policy(spec, policy)
   environment = environment_guard.GuardedEnvironment(
     lambda number: run.environment_factory(seed(number)),
-    run.config.environment_timeout,
+    run.config.limits.environment_timeout,
   )
   loop = environment_guard.GuardedLoop(
     environment,
     builder.make_actor(behavior_policy, policy, adder, learner),
-    run.config.max_environment_faults,
+    run.config.limits.max_environment_faults,
     notices.warn,
     counter=counting.Counter(counter, 'actor', time_delta=0.0),
     adder=adder,
   )
   logger = run_loggers.make_logger(run.workdir, f'actor_{index}')
   while counter.get_counts()['actor_steps'] < run.config.num_steps:
-    # With the counts of its own increment: a cut that counts it keeps its row.
+    # With the counts of its own increment: a checkpoint that counts it keeps its row.
     logger.write(loop.run_episode())
   logger.close()
   lp.wait_for_stop()
@@ -167,19 +170,21 @@ class LearnerNode(_Finishable):
       counting.Counter(counter, 'learner', time_delta=0.0),
       self._logger,
       run.config.log_every,
-      run.config.max_skipped_updates,
+      run.config.limits.max_skipped_updates,
     )
     self._checkpointer = checkpointing.Checkpointer(
       run.workdir, run.config, self._learner.state
     )
-    if run.cut is not None:
-      self._checkpointer.restore(run.cut)
-      counter.restore({'counts': dict(run.cut.counts), 'cache': {}})
-    single_process.start_counts(counter)
+    if run.checkpoint is not None:
+      self._checkpointer.restore(run.checkpoint)
+      counter.restore({'counts': dict(run.checkpoint.counts), 'cache': {}})
+    run_loggers.start_counts(counter)
 
   def get_variables(self, names: Sequence[str]) -> List[List[np.ndarray]]:
-    """The learner's. Nodes that act or evaluate start by this call, which is answered
-    only once the checkpoint is restored.
+    """Returns the learner's variables.
+
+    Nodes that act or evaluate start by this call, which is answered only once the
+    checkpoint is restored.
     """
     return self._learner.get_variables(names)
 
@@ -191,7 +196,7 @@ class LearnerNode(_Finishable):
           self._learner.step()
           self._save_if_due()
     except learning.NonFiniteError as e:
-      raise single_process.failed_learning(e, self._run.workdir) from e
+      raise errors.failed_learning(e, e.batch, self._run.workdir) from e
     self._finished.set()
     self._stop.wait()
     self._save()
@@ -207,15 +212,13 @@ class LearnerNode(_Finishable):
 
   def _save(self):
     if self._checkpointer.save(self._counter.get_counts(), self._replay):
-      single_process.save_policy(
-        self._policy,
-        self._run.environment_spec,
-        os.path.join(self._run.workdir, 'policy'),
+      policy_files.save_policy(
+        self._policy, self._run.environment_spec, self._run.workdir
       )
 
 
 class _UntilOver:
-  """An iterator's elements until `over()`, even while it waits for the next one.
+  """Yields an iterator's elements until `over()`, even while waiting for the next one.
 
   A read from replay blocks for as long as the rate limiter likes, and no signal
   reaches the thread that does it.
@@ -245,7 +248,8 @@ class EvaluatorNode(_Finishable):
   """Evaluates before the first step, each `eval_every` steps, and when told to finish.
 
   A whole block of episodes runs with the weights pulled before it, and its row is
-  tagged with the counts at that time. Also counts the seconds.
+  tagged with the counts at that time. Also counts the seconds, of wall time: evaluation
+  goes on beside training.
   """
 
   def __init__(self, run: Run, learner: courier.Client, counter: courier.Client):
@@ -262,12 +266,12 @@ class EvaluatorNode(_Finishable):
     self._time = time.time()
     self._start = self._count()
     steps = int(self._start['actor_steps'])
-    self._evaluator = single_process.make_evaluator(
+    self._evaluator = evaluation.make_evaluator(
       run.config, policy, run.environment_factory, steps, notices.warn
     )
 
   def wait_until_ready(self):
-    """Answered once the first weights are here: actors wait for it to act."""
+    """Returns once the first weights are here: actors wait for it to act."""
 
   def _work(self):
     """Evaluates when due, then waits for the end of the program."""

@@ -1,13 +1,62 @@
-"""A trained policy, from its files to actions."""
+"""Policies as files: written by a run, read by anyone."""
 
 import os
+import shutil
 from typing import Any
 
+from acme import specs
 import numpy as np
 import tensorflow as tf
 
 from acme_dsdpg import config as config_lib
+from acme_dsdpg import networks as networks_lib
 from acme_dsdpg.environments import flatten
+from acme_dsdpg.running import notices
+
+NAME = 'policy'  # Of the directory within a run's.
+_BEFORE = '.before'  # The suffix of an earlier policy while another takes its place.
+_UNFINISHED = '.tmp'
+
+
+def save_policy(
+  policy: networks_lib.ActingPolicy, spec: specs.EnvironmentSpec, workdir: str
+):
+  """Writes the acting policy as a SavedModel: observation [B, S] to action [B, A].
+
+  The model is complete before it takes the place of an earlier one, and at any moment
+  `TrainedPolicy` finds one of the two. A failure, of the disk say, is a warning.
+
+  Args:
+    policy: built.
+    spec: of the environment.
+    workdir: the run directory.
+  """
+  path = os.path.join(workdir, NAME)
+  module = tf.Module()
+  module.weights = policy.variables  # Not the model: its layers would be traced too.
+  signature = tf.TensorSpec([None, *spec.observations.shape], tf.float32, 'observation')
+  module.__call__ = tf.function(lambda observation: policy(observation), [signature])
+  unfinished, before = f'{path}{_UNFINISHED}', f'{path}{_BEFORE}'
+  shutil.rmtree(unfinished, ignore_errors=True)
+  try:
+    tf.saved_model.save(module, unfinished, signatures=module.__call__)
+    if os.path.isdir(path):
+      shutil.rmtree(before, ignore_errors=True)
+      os.rename(path, before)
+    os.rename(unfinished, path)
+    shutil.rmtree(before, ignore_errors=True)
+  except (OSError, tf.errors.OpError) as e:
+    shutil.rmtree(unfinished, ignore_errors=True)
+    notices.warn(f'the policy was not saved: {str(e).splitlines()[0]}')
+
+
+def _find(path: str) -> str:
+  """The SavedModel that `path` names or contains."""
+  inside = os.path.join(path, NAME)
+  for directory in (inside, f'{inside}{_BEFORE}', path):
+    if os.path.exists(os.path.join(directory, 'saved_model.pb')):
+      return directory
+  raise config_lib.ConfigError(f'{path!r} holds no policy (a SavedModel).')
 
 
 class TrainedPolicy:
@@ -15,18 +64,14 @@ class TrainedPolicy:
 
   def __init__(self, path: str):
     """Loads a policy; see `acme_dsdpg.load_policy`."""
-    inside = os.path.join(path, 'policy')
-    directory = inside if os.path.isdir(inside) else path
-    if not os.path.exists(os.path.join(directory, 'saved_model.pb')):
-      raise config_lib.ConfigError(f'{path!r} holds no policy (a SavedModel).')
-    self._model = tf.saved_model.load(directory)
+    self._model = tf.saved_model.load(_find(path))
     (spec,) = (
       self._model.signatures['serving_default'].structured_input_signature[1].values()
     )
     self.observation_size = spec.shape[-1]
 
   def __call__(self, observation: Any) -> np.ndarray:
-    """The action for an observation.
+    """Returns the action for an observation.
 
     Args:
       observation: as the environment returns it (nested dicts are flattened in the

@@ -1,4 +1,4 @@
-"""What the processes of a program owe each other; light to import."""
+"""How the processes of a program begin and end; light to import."""
 
 import ctypes
 import dataclasses
@@ -10,10 +10,17 @@ import traceback
 from typing import Any, Callable
 
 from acme_dsdpg import config as config_lib
-from acme_dsdpg.running import environment_guard
+from acme_dsdpg import libraries
+from acme_dsdpg.running import errors
 
 # Their text is for the user, who need not see where in the code they were raised.
-_EXPLAINED = (config_lib.ConfigError, environment_guard.RunFailedError)
+_EXPLAINED = (config_lib.ConfigError, errors.RunFailedError)
+
+
+def begin(parent: int):
+  """Is the first thing that a process runs; see `die_with_parent` and `libraries`."""
+  die_with_parent(parent)
+  libraries.set_up()
 
 
 def die_with_parent(parent: int):
@@ -29,7 +36,7 @@ def die_with_parent(parent: int):
 
 @dataclasses.dataclass(frozen=True)
 class Node:
-  """Calls a node's function or constructor in a process fit for being supervised."""
+  """Calls a node's function or constructor with signals and errors as supervised."""
 
   function: Callable[..., Any]
 
@@ -54,7 +61,7 @@ def die(kind, value, trace):
 
 
 def stop_at(num_steps: int, counter: Any, learner: Any, evaluator: Any):
-  """A node: returns when that many steps are taken, learned from and evaluated."""
+  """Is a node: returns when that many steps are taken, learned from and evaluated."""
   while counter.get_counts().get('actor_steps', 0) < num_steps:
     time.sleep(0.5)
   learner.finish()

@@ -2,8 +2,9 @@
 
     config.json     the resolved config
     logs/*.csv      actor, learner, evaluator
-    tensorboard/    the same
-    checkpoints/    the last three cuts: learner, counts, replay (`checkpointing`)
+    logs/native.log stderr of native code, where it is kept from the terminal
+    tensorboard/    the rows of logs/*.csv
+    checkpoints/    the last three: learner, counts, replay (`checkpointing`)
     policy/         SavedModel of the acting policy
     tmp/            of distributed runs
 
@@ -16,18 +17,19 @@ import shutil
 from typing import Dict
 
 from acme_dsdpg import config as config_lib
+from acme_dsdpg.running import recorded_config
 
 _CONFIG = 'config.json'
 _TEMPORARY = f'{_CONFIG}.tmp'
 _ENTRIES = (
   _CONFIG, _TEMPORARY, 'logs', 'tensorboard', 'checkpoints', 'policy', 'policy.tmp',
-  'offending_batch.npz', 'tmp',
+  'policy.before', 'offending_batch.npz', 'tmp',
 )  # fmt: skip
 _held: Dict[str, int] = {}  # Directory to descriptor, locked.
 
 
 def default_workdir(config: config_lib.ExperimentConfig) -> str:
-  """runs/<env>-<task>/<agent>-seed<seed>; the same command, the same place."""
+  """Returns runs/<env>-<task>/<agent>-seed<seed>: the same command, the same place."""
   return os.path.join(
     'runs', f'{config.env}-{config.task}', f'{config.agent}-seed{config.seed}'
   )
@@ -68,7 +70,9 @@ def prepare(workdir: str, config: config_lib.ExperimentConfig, fresh: bool) -> b
       _empty(workdir)
       resuming = False
     if resuming:
-      check_same(load(workdir), config, workdir)
+      recorded = _read(workdir)
+      recorded.check_resumable(workdir)
+      check_same(recorded.config, config, workdir)
     temporary = os.path.join(workdir, _TEMPORARY)
     with open(temporary, 'w', encoding='utf-8') as file:
       file.write(config.to_json())
@@ -106,11 +110,19 @@ def _empty(workdir: str):
 
 
 def load(workdir: str) -> config_lib.ExperimentConfig:
-  """The config of the run in `workdir`. Raises ConfigError if there is none."""
+  """Reads the config of the run in `workdir`, what of it today's config can say.
+
+  Raises:
+    ConfigError: there is none, or it is damaged.
+  """
+  return _read(workdir).config
+
+
+def _read(workdir: str) -> recorded_config.RecordedConfig:
   path = os.path.join(workdir, _CONFIG)
   try:
     with open(path, encoding='utf-8') as file:
-      return config_lib.ExperimentConfig.from_json(file.read())
+      return recorded_config.read(file.read())
   except FileNotFoundError as e:
     raise config_lib.ConfigError(f'{workdir!r} is not a run directory.') from e
   except config_lib.ConfigError:

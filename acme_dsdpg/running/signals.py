@@ -31,7 +31,7 @@ def check():
 
 @contextlib.contextmanager
 def busy() -> Iterator[None]:
-  """Within it a first signal waits, as long as it takes: a checkpoint is being saved."""
+  """Makes a first signal wait, as long as it takes: a checkpoint is being saved."""
   _busy.set()
   try:
     yield
@@ -41,7 +41,7 @@ def busy() -> Iterator[None]:
 
 @contextlib.contextmanager
 def handled() -> Iterator[None]:
-  """Within it SIGINT and SIGTERM are answered by `check`, or end the process.
+  """Has SIGINT and SIGTERM answered by `check`, or end the process.
 
   SIGINT as well, since a shell that starts a command in the background has it ignored.
   Main thread only.

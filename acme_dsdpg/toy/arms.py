@@ -6,6 +6,8 @@ TensorFlow is not imported here.
 import dataclasses
 from typing import Callable, Dict, List, Optional, Sequence
 
+from acme_dsdpg import config as config_lib
+
 NUM_POINTS = (4, 8, 16, 32, 64)
 INPUT_NOISE = (0.01, 0.1, 0.5)
 BATCH_SIZE = 256  # Where points are not drawn once (A.7).
@@ -20,7 +22,7 @@ class Arm:
     method: 'cgmmn', 'regression', or 'cvae' (Fig. 6).
     sobolev: trained on gradients as well.
     num_points: x's, drawn once; None draws new ones every step.
-    input_noise: deviation of the noise added to x, new every step (A.7.1).
+    input_noise: standard deviation of the noise added to x, new every step (A.7.1).
   """
 
   method: str
@@ -42,7 +44,7 @@ class Arm:
 
   @property
   def cost(self) -> int:
-    """Of a step, in rows through a network, and what a step of none takes."""
+    """A step's, in rows through a network, with what a step of none takes."""
     rows = self.num_points or BATCH_SIZE
     if self.method != 'regression':
       rows *= NUM_SAMPLES * (2 if self.method == 'cvae' else 1)
@@ -109,3 +111,19 @@ FIGURES: Dict[int, Callable[[Sequence[int]], List[Arm]]] = {
   9: regressions,
   10: regressions,
 }
+
+
+def figure_numbers(names: Sequence[str]) -> List[int]:
+  """Returns the figures' numbers of their names, in order; ['all'] names all.
+
+  Raises:
+    ConfigError: there is no such figure.
+  """
+  valid = tuple(map(str, FIGURES))
+  names = valid if list(names) == ['all'] else names
+  for name in names:
+    if name not in valid:
+      raise config_lib.ConfigError(
+        f'figure={name!r} is not valid: it must be all or one of {", ".join(valid)}.'
+      )
+  return sorted({int(name) for name in names})

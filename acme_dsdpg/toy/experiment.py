@@ -127,7 +127,10 @@ def at_the_end(directory: str, arm: Arm, metric: str) -> np.ndarray:
 
 
 def write_summary(path: str, directory: str, arms: Sequence[Arm], settings: Settings):
-  """Each metric at the end of each arm that is there: mean, deviation, range of seeds."""
+  """Writes each metric at the end of each arm that is there, over its seeds.
+
+  As mean, standard deviation (of a sample, n - 1), least and most.
+  """
   with open(path, 'w', encoding='utf-8', newline='') as file:
     writer = csv.writer(file, lineterminator='\n')
     writer.writerow(['arm', 'metric', 'mean', 'std', 'min', 'max', 'seconds'])
@@ -137,8 +140,8 @@ def write_summary(path: str, directory: str, arms: Sequence[Arm], settings: Sett
         continue
       for metric in [k for k in rows[0] if k not in ('step', 'seed', 'seconds')]:
         x = at_the_end(directory, arm, metric)
-        deviation = np.std(x, ddof=1) if len(x) > 1 else 0.0
-        cells = [f'{value:.4g}' for value in (x.mean(), deviation, x.min(), x.max())]
+        std = np.std(x, ddof=1) if len(x) > 1 else 0.0
+        cells = [f'{value:.4g}' for value in (x.mean(), std, x.min(), x.max())]
         writer.writerow([arm.name, metric, *cells, round(rows[-1]['seconds'])])
 
 

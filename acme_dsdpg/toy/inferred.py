@@ -9,6 +9,7 @@ from typing import Sequence, Tuple
 import tensorflow as tf
 
 from acme_dsdpg import networks
+from acme_dsdpg.agent import optimizers
 from acme_dsdpg.losses import cvae
 from acme_dsdpg.toy import problem
 
@@ -34,8 +35,8 @@ class GradientInference(tf.Module):
     for model in self._models:
       one = tf.zeros([1, 1])
       model(one[:, :0], one, one[:, 0], one[:, :0])
-      self._optimizers.append(tf.keras.optimizers.Adam(LEARNING_RATE))
-      self._optimizers[-1]._create_all_weights(model.trainable_variables)
+      self._optimizers.append(optimizers.adam(LEARNING_RATE))
+      optimizers.create_slots(self._optimizers[-1], model.trainable_variables)
     self.num_steps = tf.Variable(0, dtype=tf.int32, name='num_steps')
     self._updates = [
       _make_update(*pair, jit_compile) for pair in zip(self._models, self._optimizers)

@@ -7,11 +7,12 @@ function, random or not, can be sampled. The samples, kernels and losses are the
 from typing import Callable, Optional, Sequence, Tuple
 
 import tensorflow as tf
-import tensorflow_addons as tfa
 
+from acme_dsdpg.agent import optimizers
 from acme_dsdpg.losses import critic as critic_losses
 from acme_dsdpg.losses import kernels, mmd, sobolev
 from acme_dsdpg.networks import layers
+from acme_dsdpg.networks.critic import FunctionCritic
 
 # x [N, X] and noise [N, K] to [N], each row by itself; K may be 0.
 Generator = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -77,7 +78,8 @@ class SobolevTrainer(tf.Module):
       use_gradients: train on the gradient as well as on the value.
       learning_rate: of Rectified Adam.
       betas: of Rectified Adam.
-      seed: of the noise; step t draws the same whatever came before.
+      seed: of the noise. It is another one for each model and step, whatever came
+        before.
       jit_compile: compile with XLA.
 
     Raises:
@@ -106,11 +108,11 @@ class SobolevTrainer(tf.Module):
     self._use_gradients = use_gradients
     self._seed = seed
     self._optimizers = [
-      tfa.optimizers.RectifiedAdam(learning_rate, beta_1=betas[0], beta_2=betas[1])
+      optimizers.rectified_adam(learning_rate, beta_1=betas[0], beta_2=betas[1])
       for _ in generators
     ]
     for optimizer, generator in zip(self._optimizers, generators):
-      optimizer._create_all_weights(generator.trainable_variables)
+      optimizers.create_slots(optimizer, generator.trainable_variables)
     self.num_steps = tf.Variable(0, dtype=tf.int32, name='num_steps')
     self._updates = [
       self._make_update(*pair, jit_compile) for pair in zip(generators, self._optimizers)
@@ -163,7 +165,7 @@ class SobolevTrainer(tf.Module):
     return self._update(x, target)
 
   def samples(self, x: tf.Tensor, num_samples: int = 1, seed: int = 0) -> tf.Tensor:
-    """Sobolev samples [f ; df/dx] of every model: [B, X] to [E, B, M, 1 + X]."""
+    """Draws Sobolev samples [f ; df/dx] of every model: [B, X] to [E, B, M, 1 + X]."""
     x = self._convert(x)
     noise = tf.random.stateless_normal(
       [x.shape[0], num_samples, self._noise_dim], [seed, 0], dtype=x.dtype
@@ -175,8 +177,8 @@ class SobolevTrainer(tf.Module):
     return tf.cast(tf.convert_to_tensor(values), self._dtype)
 
   def _step(self, x: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
-    # A seed for each model and step.
-    seeds = [tf.stack([self._seed + i, self.num_steps]) for i in range(x.shape[0])]
+    fold_in = tf.random.experimental.stateless_fold_in
+    seeds = [fold_in([self._seed, i], self.num_steps) for i in range(x.shape[0])]
     batches = zip(self._updates, tf.unstack(x), tf.unstack(target), seeds)
     losses = [update(*batch) for update, *batch in batches]
     self.num_steps.assign_add(1)
@@ -207,11 +209,11 @@ class SobolevTrainer(tf.Module):
 def sobolev_samples(
   generator: Generator, x: tf.Tensor, noise: tf.Tensor, gradients: bool = True
 ) -> tf.Tensor:
-  """[f ; df/dx] at x [B, X] for noise [B, M, K]: [B, M, 1 + X], or [f] alone.
+  """Draws [f ; df/dx] at x [B, X] for noise [B, M, K]: [B, M, 1 + X], or [f] alone.
 
   The agent's Sobolev samples with an empty state.
   """
   nothing = x[:, :0]
   of_pair = lambda s, a, xi: generator(tf.concat([s, a], axis=-1), xi)
   wrt = 'action' if gradients else 'none'
-  return sobolev.sobolev_samples(of_pair, nothing, x, noise, wrt)
+  return sobolev.sobolev_samples(FunctionCritic(of_pair), nothing, x, noise, wrt)

@@ -1,0 +1,66 @@
+"""Derivatives of row-wise functions, forward or backward through one shared primal."""
+
+from typing import Callable, Tuple
+
+import tensorflow as tf
+
+
+def value_and_jacobian(
+  function: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor
+) -> Tuple[tf.Tensor, tf.Tensor]:
+  """A row-wise function's value and Jacobian, in forward mode.
+
+  An outcome [R ; s+ ; a+] has more coordinates than it is differentiated by.
+
+  Args:
+    function: [B, X] -> [B, Y], each row by itself.
+    x: [B, X] float.
+
+  Returns:
+    value [B, Y] and jacobian [B, X, Y], `jacobian[b, i, j] = dy_j/dx_i`.
+  """
+  with tf.GradientTape(watch_accessed_variables=False) as tape:
+    with tf.GradientTape(watch_accessed_variables=False) as inner:
+      inner.watch(x)
+      value = function(x)
+    # The gradient is linear in its cotangent, and its Jacobian there pushes X
+    # tangents through one shared primal.
+    cotangent = tf.zeros_like(value)
+    tape.watch(cotangent)
+    gradient = inner.gradient(
+      value, x, cotangent, unconnected_gradients=tf.UnconnectedGradients.ZERO
+    )
+  return value, tape.batch_jacobian(
+    gradient, cotangent, unconnected_gradients=tf.UnconnectedGradients.ZERO
+  )
+
+
+def value_and_pull_back(
+  function: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor
+) -> Tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+  """A row-wise function's value, and its transposed Jacobian as a function.
+
+  In reverse mode: of M cotangents a row it costs M backward passes through one shared
+  primal, where `value_and_jacobian` costs X forward ones.
+
+  Args:
+    function: [B, X] -> [B, Y], each row by itself.
+    x: [B, X] float.
+
+  Returns:
+    value [B, Y], and `pull_back`, cotangents [B, M, Y] -> [B, M, X], to be called once.
+  """
+  with tf.GradientTape(watch_accessed_variables=False) as tape:
+    tape.watch(x)
+    value = function(x)
+
+  def pull_back(cotangents):
+    pulled = tf.vectorized_map(
+      lambda cotangent: tape.gradient(
+        value, x, cotangent, unconnected_gradients=tf.UnconnectedGradients.ZERO
+      ),
+      tf.transpose(cotangents, [1, 0, 2]),
+    )
+    return tf.transpose(pulled, [1, 0, 2])
+
+  return value, pull_back

@@ -1,0 +1,37 @@
+"""What native code writes to stderr, kept from the terminal."""
+
+import contextlib
+import os
+import sys
+from typing import Iterator
+
+
+def path(workdir: str) -> str:
+  """Returns the file of a run directory in which it ends up."""
+  return os.path.join(workdir, 'logs', 'native.log')
+
+
+@contextlib.contextmanager
+def redirected(workdir: str) -> Iterator[None]:
+  """Within it stderr is appended to the run's `native.log`; exceptions pass as ever.
+
+  For Reverb's server, which reports its start and stop at any log level, and for XLA's
+  alarm about a slow compilation. If TensorFlow aborts, its last words are in the file.
+  """
+  sys.stderr.flush()
+  saved = os.dup(2)
+  try:
+    with _open(path(workdir)) as file:
+      os.dup2(file.fileno(), 2)
+    yield
+  finally:
+    os.dup2(saved, 2)
+    os.close(saved)
+
+
+def _open(name: str):
+  try:
+    os.makedirs(os.path.dirname(name), exist_ok=True)
+    return open(name, 'ab')
+  except OSError:  # A full disk is no reason to end a run.
+    return open(os.devnull, 'wb')

@@ -1,0 +1,111 @@
+"""The config that a run has recorded, in this version or an earlier one.
+
+Fields that have left the project are listed with the value at which they did nothing.
+A run at that value is a run of today's. At another it can be plotted and evaluated,
+but not resumed. TensorFlow is not imported here.
+"""
+
+import dataclasses
+import json
+from typing import Any, Dict, Mapping, Tuple
+
+from acme_dsdpg import config as config_lib
+from acme_dsdpg.agent import presets
+
+_COMMIT = 'c179efa'  # Version 0.5.0, the last one that had them all.
+
+# Field of the agent up to 0.5.0: its value that meant "off".
+_RETIRED: Mapping[str, Any] = {
+  'kernel': 'multiquadric',
+  'linear_gradient_weight': 0.0,
+  'max_sobolev_ratio': 0.0,
+  'normalize_outcomes': False,
+  'num_dropped_samples': 0,
+  'policy_pre_activation_weight': 0.0,
+  'prefetch_size': 2,
+  'replay_table_name': 'priority_table',
+  'return_kernel_weight': 0.0,
+  'samples_per_insert_tolerance_rate': 0.1,
+  'world_model_updates': 1,
+}
+# Parameters of kernels other than the multiquadric.
+_IGNORED = ('rbf_bandwidths', 'rational_quadratic_alpha')
+# Fields of a baseline that were recorded, but did not apply to it, up to 0.5.0.
+_NOT_OF_BASELINES = (
+  'normalize_observations', 'policy_learning_rate', 'critic_learning_rate',
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordedConfig:
+  """What a run has recorded.
+
+  Attributes:
+    config: what of it today's config can say.
+    retired: the values of retired fields that were not off, by name.
+  """
+
+  config: config_lib.ExperimentConfig
+  retired: Mapping[str, Any]
+
+  def check_resumable(self, path: str):
+    """Raises ConfigError, naming the commit, where the run needs retired fields."""
+    if self.retired:
+      fields = ', '.join(f'{name}={value!r}' for name, value in self.retired.items())
+      raise config_lib.ConfigError(
+        f'{path!r} is a run with {fields}, which this version does not have: it can be '
+        f'plotted and evaluated, and resumed at commit {_COMMIT}.'
+      )
+
+
+def read(text: str) -> RecordedConfig:
+  """Reads what `ExperimentConfig.to_json` wrote.
+
+  A field younger than the text has its default. A baseline's fields that do not apply
+  to it are today's defaults, whatever they were.
+
+  Raises:
+    ConfigError: unknown fields or bad values.
+    ValueError, KeyError, TypeError, AttributeError: the text is no such JSON.
+  """
+  values = json.loads(text)
+  agent_name = values['agent']
+  of_run = {k: v for k, v in values.items() if k not in config_lib.GROUPS}
+  of_run.update(values.get('limits', {}))
+  of_agent, retired = _without_retired(values['dsdpg'])
+  if agent_name in presets.BASELINES:
+    of_agent = {k: v for k, v in of_agent.items() if k in presets.BASELINE_FIELDS}
+    retired = {}
+    if 'kernel' in values['dsdpg']:
+      for name in _NOT_OF_BASELINES:
+        of_agent.pop(name, None)
+  else:  # Not what the preset makes of them today.
+    of_agent = {**dataclasses.asdict(config_lib.DSDPGConfig()), **of_agent}
+  flat = {**of_agent, **of_run}
+  flat = {k: tuple(v) if isinstance(v, list) else v for k, v in flat.items()}
+  return RecordedConfig(presets.make_config(flat), retired)
+
+
+_Fields = Dict[str, Any]
+
+
+def _without_retired(recorded: Mapping[str, Any]) -> Tuple[_Fields, _Fields]:
+  """Splits the agent's fields into today's and the retired ones that were not off."""
+  kept = {k: v for k, v in recorded.items() if k not in (*_RETIRED, *_IGNORED)}
+  given = {name: recorded.get(name, off) for name, off in _RETIRED.items()}
+  retired = {name: value for name, value in given.items() if value != _RETIRED[name]}
+  if 'policy_num_samples' in kept:
+    number = kept.pop('policy_num_samples')
+    if kept['critic'] == 'samples' and number != kept['num_samples']:
+      retired['policy_num_samples'] = number
+  if 'action_gradient_scale' in kept:
+    scales = [kept.pop(f'{of}_gradient_scale', 1.0) for of in ('action', 'state')]
+    kept['gradient_scale'] = scales[0]
+    if kept['sobolev'] == 'state_action' and scales[0] != scales[1]:
+      retired['action_gradient_scale'], retired['state_gradient_scale'] = scales
+  if 'kernel' in recorded:
+    if kept['targets'] == 'anchored' and kept['n_step'] > 1:
+      retired['targets'] = 'anchored'  # Of N steps.
+    if kept['targets'] == 'anchored_one_step':
+      kept['targets'] = 'anchored'
+  return kept, retired

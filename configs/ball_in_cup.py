@@ -1,5 +1,0 @@
-"""Ball in cup (catch): more evaluation episodes, as each is won or lost whole."""
-
-OVERRIDES = {
-  'eval_episodes': 10,
-}

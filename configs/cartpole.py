@@ -1,3 +1,0 @@
-"""Cartpole: the defaults."""
-
-OVERRIDES = {}

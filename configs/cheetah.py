@@ -1,3 +1,0 @@
-"""Cheetah (run): the defaults."""
-
-OVERRIDES = {}

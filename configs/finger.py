@@ -1,3 +1,0 @@
-"""Finger (spin): the defaults."""
-
-OVERRIDES = {}

@@ -1,3 +1,0 @@
-"""Reacher (easy): the defaults."""
-
-OVERRIDES = {}

@@ -1,3 +1,0 @@
-"""Walker: the defaults, which were sized on it."""
-
-OVERRIDES = {}
