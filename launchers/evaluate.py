@@ -35,6 +35,7 @@ def evaluate(run, policy):
 
   from acme_dsdpg import environments
   from acme_dsdpg.running import evaluation
+  from acme_dsdpg.running import video as video_lib
 
   environment = environments.make_environment(
     run.env, run.task, _SEED.value, run.action_noise
@@ -46,7 +47,7 @@ def evaluate(run, policy):
       f'{run.task} has {size}. Trained in an environment of your own it is evaluated '
       'there: acme_dsdpg.load_policy.'
     )
-  video = evaluation.Video(_VIDEO.value) if _VIDEO.value else None
+  video = video_lib.Video(_VIDEO.value) if _VIDEO.value else None
   loop = acme.EnvironmentLoop(
     environment,
     evaluation.PolicyActor(policy),

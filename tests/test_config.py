@@ -9,8 +9,9 @@ import pytest
 
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import environments
-from acme_dsdpg.config import ConfigError, DSDPGConfig, ExperimentConfig, make_config
-from acme_dsdpg.running import command_line
+from acme_dsdpg.agent import presets
+from acme_dsdpg.agent.presets import make_config
+from acme_dsdpg.config import ConfigError, DSDPGConfig, ExperimentConfig, FaultLimits
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[1] / 'configs'
 
@@ -19,35 +20,21 @@ INVALID = [
   (dict(critic='points'), 'one of samples, point'),
   (dict(sobolev='state'), 'one of none, action, state_action'),
   (dict(targets='real'), 'one of observed, reconstructed, anchored'),
-  (dict(kernel='gaussian'), 'one of multiquadric, rbf, rational_quadratic, linear'),
   (dict(num_samples=0), 'greater than 0'),
-  (dict(policy_num_samples=-1), 'greater than 0'),
   (dict(noise_dim=0), 'greater than 0'),
   (dict(multiquadric_h=0.0), 'greater than 0'),
-  (dict(rational_quadratic_alpha=-1.0), 'greater than 0'),
   (dict(n_step=0), 'greater than 0'),
   (dict(policy_learning_rate=0.0), 'greater than 0'),
   (dict(critic_learning_rate=-1e-3), 'greater than 0'),
   (dict(world_model_learning_rate=0.0), 'greater than 0'),
-  (dict(world_model_updates=0), 'greater than 0'),
-  (dict(agent='ddpg', world_model_updates=2), '1 with targets=observed'),
   (dict(batch_size=0), 'greater than 0'),
   (dict(min_replay_size=0), 'greater than 0'),
   (dict(max_replay_size=0), 'greater than 0'),
   (dict(samples_per_insert=0.0), 'greater than 0'),
-  (dict(samples_per_insert_tolerance_rate=0.0), 'greater than 0'),
-  (dict(prefetch_size=0), 'greater than 0'),
   (dict(variable_update_period=0), 'greater than 0'),
-  (dict(return_kernel_weight=-1.0), '0 or greater'),
-  (dict(max_sobolev_ratio=-1.0), '0 or greater'),
-  (dict(agent='dsdpg', max_sobolev_ratio=0.5), 'the return alone'),
-  (dict(agent='ddpg', max_sobolev_ratio=0.5), 'unless gradients are learned'),
   (dict(linear_return_weight=-1.0), '0 or greater'),
-  (dict(linear_gradient_weight=-1.0), '0 or greater'),
   (dict(sobolev_weight=-1.0), '0 or greater'),
-  (dict(policy_pre_activation_weight=-1.0), '0 or greater'),
-  (dict(action_gradient_scale=-1.0), '0 or greater'),
-  (dict(state_gradient_scale=-1.0), '0 or greater'),
+  (dict(gradient_scale=-1.0), '0 or greater'),
   (dict(sigma=-0.1), '0 or greater'),
   (dict(kl_weight=-0.1), '0 or greater'),
   (dict(discount=0.0), r'in \(0, 1\]'),
@@ -57,7 +44,6 @@ INVALID = [
   (dict(hidden_sizes=()), 'one or more numbers greater than 0'),
   (dict(hidden_sizes=(256, 0)), 'one or more numbers greater than 0'),
   (dict(world_model_hidden_sizes=(-1,)), 'one or more numbers greater than 0'),
-  (dict(rbf_bandwidths=(0.0, 1.0)), 'one or more numbers greater than 0'),
   (dict(min_replay_size=100, max_replay_size=99), 'at most max_replay_size=99'),
   (dict(batch_size=101, min_replay_size=100), 'at most min_replay_size=100'),
   (dict(environment_timeout=0.0), 'greater than 0'),
@@ -68,14 +54,6 @@ INVALID = [
   (dict(targets='observed', sobolev='state_action'), 'when sobolev is not none'),
   (dict(num_samples=1, unbiased_mmd=True), '2 or more with unbiased_mmd'),
   (dict(num_critics=0), 'greater than 0'),
-  (dict(num_dropped_samples=-1), '0 or greater'),
-  (dict(num_samples=4, num_critics=2, num_dropped_samples=8), 'at most 7'),
-  (dict(agent='ddpg', num_critics=2, num_dropped_samples=2), 'at most 1'),
-  (
-    dict(num_samples=4, num_critics=2, num_dropped_samples=7, unbiased_mmd=True),
-    'at most 6',
-  ),
-  (dict(replay_table_name=''), 'a name'),
   (dict(agent='d5pg'), 'one of dsdpg, '),
   (dict(num_steps=0), 'greater than 0'),
   (dict(eval_every=0), 'greater than 0'),
@@ -101,12 +79,10 @@ WRONG_TYPE = [
   (dict(hidden_sizes=256), 'a tuple of ints'),
   (dict(hidden_sizes=(256, 1.0)), 'a tuple of ints'),
   (dict(hidden_sizes=(True,)), 'a tuple of ints'),
-  (dict(rbf_bandwidths=(1.0, 'a')), 'a tuple of floats'),
 ]
 NOT_FINITE = [
   dict(discount=math.nan),
   dict(sigma=math.inf),
-  dict(rbf_bandwidths=(1.0, math.nan)),
   dict(checkpoint_every=math.inf),
 ]
 
@@ -118,11 +94,11 @@ def _ids(cases):
 # Presets.
 
 
-@pytest.mark.parametrize('name', config_lib.PRESETS)
+@pytest.mark.parametrize('name', presets.PRESETS)
 def test_every_preset_is_valid_and_recorded(name):
   config = make_config({'agent': name})
   assert config.agent == name
-  for field, value in config_lib.PRESETS[name].items():
+  for field, value in presets.PRESETS[name].items():
     assert getattr(config.dsdpg, field) == value
 
 
@@ -142,19 +118,19 @@ def test_every_preset_is_valid_and_recorded(name):
 def test_the_papers_agents_are_switches_and_the_papers_kernel(name, switches):
   dsdpg = make_config({'agent': name}).dsdpg
   assert (dsdpg.critic, dsdpg.sobolev, dsdpg.targets) == switches
-  assert (dsdpg.kernel, dsdpg.multiquadric_h) == ('multiquadric', 100.0)
-  assert dsdpg.linear_return_weight == dsdpg.linear_gradient_weight == 0.0
-  assert dsdpg.return_kernel_weight == 0.0
+  assert (dsdpg.multiquadric_h, dsdpg.linear_return_weight) == (100.0, 0.0)
+  assert (dsdpg.gradient_scale, dsdpg.kl_weight) == (1.0, 0.1)
   assert not dsdpg.unbiased_mmd
 
 
-def test_the_default_agent_is_the_anchored_one():
-  dsdpg = make_config({}).dsdpg
+def test_the_dataclass_defaults_are_the_default_agent():
+  assert make_config({}) == ExperimentConfig()
+  assert ExperimentConfig().agent == presets.DEFAULT_AGENT == 'dsdpg_anchored'
+  dsdpg = DSDPGConfig()
   assert (dsdpg.critic, dsdpg.sobolev, dsdpg.targets) == (
-    'samples', 'state_action', 'anchored_one_step'
+    'samples', 'state_action', 'anchored'
   )  # fmt: skip
-  assert (dsdpg.linear_return_weight, dsdpg.linear_gradient_weight) == (100.0, 0.0)
-  assert (dsdpg.action_gradient_scale, dsdpg.state_gradient_scale) == (0.1, 0.1)
+  assert (dsdpg.linear_return_weight, dsdpg.gradient_scale) == (100.0, 0.1)
   assert dsdpg.kl_weight == 1.0
 
 
@@ -168,46 +144,50 @@ def test_world_model_is_used_exactly_where_targets_are_not_observed():
   assert used == {t: t != 'observed' for t in used}
 
 
-@pytest.mark.parametrize('targets', ['anchored', 'anchored_one_step'])
-def test_anchored_targets_need_derivatives(targets):
+def test_anchored_targets_need_derivatives():
   with pytest.raises(ConfigError, match='observed or reconstructed when sobolev is none'):
-    DSDPGConfig(sobolev='none', targets=targets)
+    DSDPGConfig(sobolev='none', targets='anchored')
 
 
 def test_a_baseline_refuses_what_does_not_apply_to_it():
-  config = make_config(dict(agent='d4pg', batch_size=7, sigma=0.1))
+  values = dict(agent='d4pg', batch_size=7, sigma=0.1, critic_learning_rate=3e-4)
+  config = make_config(values)
   assert (config.agent, config.dsdpg.batch_size) == ('d4pg', 7)
+  assert config.dsdpg.critic_learning_rate == 3e-4
   assert not config.dsdpg.uses_world_model
   with pytest.raises(ConfigError, match="left out with agent='d4pg'"):
-    make_config(dict(agent='d4pg', critic_learning_rate=3e-4))
-  assert ExperimentConfig.from_json(config.to_json()) == config
+    make_config(dict(agent='d4pg', target_update_rate=0.5))
 
 
-def test_a_recorded_baseline_outlives_defaults_that_do_not_apply_to_it():
-  config = make_config(dict(agent='d4pg', batch_size=7))
-  recorded = json.loads(config.to_json())
-  recorded['dsdpg']['critic_learning_rate'] = 3e-4
-  assert ExperimentConfig.from_json(json.dumps(recorded)) == config
+def test_acmes_d4pg_keeps_its_batch_its_learning_rates_and_the_others_updates():
+  d4pg, ours = (make_config({'agent': a}).dsdpg for a in ('d4pg', 'ddpg'))
+  assert (d4pg.batch_size, d4pg.critic_learning_rate) == (256, 1e-4)
+  assert d4pg.policy_learning_rate == 1e-4
+  assert not d4pg.normalize_observations
+  assert d4pg.updates_per_step == ours.updates_per_step
 
 
 @pytest.mark.parametrize(
-  ('field', 'value'),
+  ('agent', 'field', 'value'),
   [
-    ('world_model_hidden_sizes', (8,)),
-    ('world_model_learning_rate', 0.5),
-    ('kl_weight', 0.5),
-    ('normalize_outcomes', True),
+    ('ddpg', 'world_model_hidden_sizes', (8,)),
+    ('ddpg', 'world_model_learning_rate', 0.5),
+    ('ddpg', 'kl_weight', 0.5),
+    ('ddpg', 'num_samples', 3),
+    ('ddpg_mmd', 'gradient_scale', 0.5),
+    ('dsdpg', 'sobolev_weight', 0.5),
   ],
 )
-def test_a_run_without_a_world_model_outlives_changes_of_one(field, value):
+def test_a_run_outlives_changes_of_fields_that_it_does_not_use(agent, field, value):
   changed = lambda agent: [
     difference.split()[0]
     for difference in config_lib.differences(
       make_config(dict(agent=agent)), make_config({'agent': agent, field: value})
     )
   ]
-  assert changed('ddpg') == []
-  assert changed('dsdpg') == changed('ddpg_reconstructed') == [field]
+  assert changed(agent) == []
+  uses_it = 'sobolev_ddpg' if field == 'sobolev_weight' else 'dsdpg_anchored'
+  assert changed(uses_it) == [field]
 
 
 def test_updates_per_step():
@@ -215,12 +195,6 @@ def test_updates_per_step():
 
 
 # Precedence.
-
-
-def test_without_overrides_the_default_agent_has_the_dataclass_defaults():
-  config = make_config({})
-  preset = config_lib.PRESETS[config_lib.DEFAULT_AGENT]
-  assert config == ExperimentConfig(dsdpg=DSDPGConfig(**preset))
 
 
 def test_a_preset_overrides_the_defaults():
@@ -283,9 +257,9 @@ def test_a_config_error_is_a_value_error():
   ('values', 'hint'),
   [
     (dict(num_sample=5), "Unknown config field 'num_sample'. Did you mean num_samples"),
-    (dict(kernel='multiquadratic'), 'Did you mean multiquadric or rational_quadratic?'),
     (dict(agent='dsdgp'), 'Did you mean dsdpg'),
-    (dict(targets='anchor'), 'Did you mean anchored or anchored_one_step?'),
+    (dict(targets='anchor'), 'Did you mean anchored?'),
+    (dict(critic='sample'), 'Did you mean samples?'),
   ],
 )
 def test_the_nearest_names_are_offered(values, hint):
@@ -322,8 +296,6 @@ def test_the_nested_config_is_not_a_field_to_set():
     dict(kl_weight=0.0),
     dict(num_samples=1),
     dict(num_samples=2, unbiased_mmd=True),
-    dict(num_samples=2, num_critics=2, num_dropped_samples=2, unbiased_mmd=True),
-    dict(agent='ddpg', num_critics=2, num_dropped_samples=1),
     dict(num_samples=1, unbiased_mmd=True, critic='point'),
     dict(batch_size=5, min_replay_size=5, max_replay_size=5),
     dict(hidden_sizes=(1,)),
@@ -336,7 +308,7 @@ def test_the_nested_config_is_not_a_field_to_set():
 )
 def test_boundaries_are_valid(values):
   config = make_config(values)
-  flat = {**dataclasses.asdict(config), **dataclasses.asdict(config.dsdpg)}
+  flat = config_lib.flatten(config)
   assert {name: flat[name] for name in values} == values
 
 
@@ -345,25 +317,26 @@ def test_an_int_is_accepted_for_a_float_and_becomes_one():
   assert (sigma, type(sigma)) == (1.0, float)
 
 
-@pytest.mark.parametrize(
-  'env', sorted(p.stem for p in CONFIGS.glob('*.py') if p.stem != '__init__')
-)
-def test_every_file_of_configs_resolves(env):
-  overrides = command_line.env_overrides(env)
-  config = config_lib.make_config({'env': env}, overrides)
-  for name, value in overrides.items():
-    assert getattr(config, name, getattr(config.dsdpg, name, None)) == value
-  environments.resolve_task(env)
+def test_what_differs_by_environment_resolves_and_says_why():
+  recorded = json.loads((CONFIGS / 'environments.json').read_text('utf-8'))
+  assert recorded
+  for env, values in recorded.items():
+    environments.resolve_task(env)
+    overrides = presets.env_overrides(env)
+    assert overrides == {k: v for k, v in values.items() if k != 'why'}
+    assert values['why']
+    flat = config_lib.flatten(make_config({'env': env}, overrides))
+    assert {name: flat[name] for name in overrides} == overrides
+    assert overrides != {name: config_lib.fields()[name].default for name in overrides}
 
 
-def test_there_is_a_config_for_each_of_the_domains():
-  domains = (
-    'walker cheetah cartpole reacher pendulum ball_in_cup finger hopper acrobot fish '
-    'humanoid'
-  )
-  assert {f'{domain}.py' for domain in domains.split()} <= {
-    p.name for p in CONFIGS.iterdir()
-  }
+def test_an_environment_that_is_not_listed_has_the_defaults():
+  assert presets.env_overrides('walker') == presets.env_overrides('nowhere') == {}
+
+
+def test_the_package_holds_the_same_configs_as_the_top_level():
+  of_package = CONFIGS.parent / 'acme_dsdpg' / 'configs'
+  assert of_package.resolve() == CONFIGS
 
 
 def test_configs_are_frozen():
@@ -373,39 +346,20 @@ def test_configs_are_frozen():
     ExperimentConfig().seed = 1
 
 
-def test_field_names_of_the_two_dataclasses_are_distinct():
-  count = len(dataclasses.fields(DSDPGConfig)) + len(dataclasses.fields(ExperimentConfig))
-  assert len(config_lib.fields()) == count - 1  # `dsdpg` itself.
+def test_field_names_of_the_dataclasses_are_distinct():
+  classes = (DSDPGConfig, FaultLimits, ExperimentConfig)
+  count = sum(len(dataclasses.fields(cls)) for cls in classes)
+  assert len(config_lib.fields()) == count - len(config_lib.GROUPS)
 
 
-# JSON.
-
-
-@pytest.mark.parametrize('name', config_lib.PRESETS)
-def test_json_round_trip(name):
-  config = make_config({'agent': name, 'hidden_sizes': (3, 4), 'task': 'run', 'seed': 5})
-  assert ExperimentConfig.from_json(config.to_json()) == config
+def test_flatten_and_unflatten_are_inverse():
+  config = make_config({'agent': 'ddpg', 'environment_timeout': 3.0, 'batch_size': 7})
+  assert config_lib.unflatten(config_lib.flatten(config)) == config
+  assert config.limits.environment_timeout == 3.0
 
 
 def test_json_holds_every_resolved_value():
   values = json.loads(make_config({'agent': 'ddpg'}).to_json())
-  agent = values.pop('dsdpg')
-  assert {*values, *agent} == set(config_lib.fields())
-  assert (values['agent'], agent['critic']) == ('ddpg', 'point')
-
-
-def test_a_field_younger_than_the_json_is_its_default_not_the_presets():
-  values = json.loads(make_config({'agent': 'dsdpg_anchored'}).to_json())
-  assert values['dsdpg'].pop('state_gradient_scale') == 0.1
-  assert values['dsdpg'].pop('kl_weight') == 1.0
-  config = ExperimentConfig.from_json(json.dumps(values)).dsdpg
-  assert (config.state_gradient_scale, config.kl_weight) == (1.0, 0.1)
-  assert config.action_gradient_scale == 0.1
-
-
-def test_json_of_an_unknown_field_or_bad_value_is_refused():
-  text = make_config({}).to_json()
-  with pytest.raises(ConfigError, match="Unknown config field 'batch_sizes'"):
-    ExperimentConfig.from_json(text.replace('batch_size', 'batch_sizes'))
-  with pytest.raises(ConfigError, match="critic='pint'"):
-    ExperimentConfig.from_json(text.replace('"critic": "samples"', '"critic": "pint"'))
+  groups = [values.pop(name) for name in config_lib.GROUPS]
+  assert {*values, *groups[0], *groups[1]} == set(config_lib.fields())
+  assert (values['agent'], groups[1]['critic']) == ('ddpg', 'point')

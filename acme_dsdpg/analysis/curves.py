@@ -276,7 +276,7 @@ def _first_at(run: Run, aim: float, end: float) -> Tuple[float, float]:
 
 
 def _probability_of_improvement(better: np.ndarray, than: np.ndarray) -> float:
-  """rliable's of the same name, of [seeds, tasks] each, without its slow rank test."""
+  """As rliable's of the same name, of [seeds, tasks] each, without its slow rank test."""
   better, than = better[:, np.newaxis], than[np.newaxis]
   return np.mean((better > than) + 0.5 * (better == than))
 

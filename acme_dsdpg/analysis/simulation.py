@@ -26,15 +26,6 @@ class State(NamedTuple):
   model: Dict[str, np.ndarray]
 
 
-def check_config(config: config_lib.ExperimentConfig):
-  """Raises ConfigError for a run whose environment was not deterministic."""
-  if config.action_noise:
-    raise config_lib.ConfigError(
-      f'action_noise={config.action_noise!r}: only an environment without noise can be '
-      'compared with its simulator.'
-    )
-
-
 class Simulator:
   """A task of dm_control's suite that can be set back to a state.
 
@@ -43,7 +34,7 @@ class Simulator:
   """
 
   def __init__(self, env: str, task: Optional[str], seed: int = 0):
-    """Makes `environment`, which is `environments.make_environment`'s."""
+    """Initializes it with `environment`, which is `environments.make_environment`'s."""
     self.environment = environments.make_environment(env, task, seed)
     self._base = self.environment
     while hasattr(self._base, 'environment'):
@@ -51,7 +42,7 @@ class Simulator:
     self.environment.reset()
 
   def state(self) -> State:
-    """Where it stands."""
+    """Returns where it stands."""
     physics = self._base.physics
     model = {field: getattr(physics.model, field).copy() for field in _PLACED}
     return State(physics.get_state(), physics.data.qacc_warmstart.copy(), model)
@@ -59,7 +50,7 @@ class Simulator:
   def outcome(
     self, state: State, actions: Sequence[np.ndarray], discount: float
   ) -> np.ndarray:
-    """[R ; s+] after `actions`, [N, A] in [-1, 1], from `state`: [1 + S]."""
+    """Returns [R ; s+] after `actions`, [N, A] in [-1, 1], from `state`: [1 + S]."""
     remaining = iter(actions)
     return self._run(state, lambda _: next(remaining), len(actions), discount)
 
@@ -71,7 +62,7 @@ class Simulator:
     discount: float,
     num_steps: int,
   ) -> np.ndarray:
-    """[R ; s+] after `action` in `state`, then `policy`'s actions: [1 + S].
+    """Returns [R ; s+] after `action` in `state`, then `policy`'s actions: [1 + S].
 
     Args:
       state: from `state()`.
@@ -106,3 +97,17 @@ class Simulator:
       if timestep.last():
         break
     return np.concatenate([[total], observation])
+
+
+def make_simulator(config: config_lib.ExperimentConfig, seed: int) -> Simulator:
+  """Makes the simulator of a run's task.
+
+  Raises:
+    ConfigError: the run's environment was not deterministic.
+  """
+  if config.action_noise:
+    raise config_lib.ConfigError(
+      f'action_noise={config.action_noise!r}: only an environment without noise can be '
+      'compared with its simulator.'
+    )
+  return Simulator(config.env, config.task, seed)

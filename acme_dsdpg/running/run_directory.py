@@ -70,9 +70,7 @@ def prepare(workdir: str, config: config_lib.ExperimentConfig, fresh: bool) -> b
       _empty(workdir)
       resuming = False
     if resuming:
-      recorded = _read(workdir)
-      recorded.check_resumable(workdir)
-      check_same(recorded.config, config, workdir)
+      check_same(load(workdir, resumable=True), config, workdir)
     temporary = os.path.join(workdir, _TEMPORARY)
     with open(temporary, 'w', encoding='utf-8') as file:
       file.write(config.to_json())
@@ -109,13 +107,20 @@ def _empty(workdir: str):
       os.remove(entry.path)
 
 
-def load(workdir: str) -> config_lib.ExperimentConfig:
+def load(workdir: str, resumable: bool = False) -> config_lib.ExperimentConfig:
   """Reads the config of the run in `workdir`, what of it today's config can say.
 
+  Args:
+    workdir: the run directory.
+    resumable: whether the run must be one that this version could go on with.
+
   Raises:
-    ConfigError: there is none, or it is damaged.
+    ConfigError: there is none, it is damaged, or it needs an earlier version.
   """
-  return _read(workdir).config
+  recorded = _read(workdir)
+  if resumable:
+    recorded.check_resumable(workdir)
+  return recorded.config
 
 
 def _read(workdir: str) -> recorded_config.RecordedConfig:

@@ -44,7 +44,7 @@ class Arm:
 
   @property
   def cost(self) -> int:
-    """A step's, in rows through a network, with what a step of none takes."""
+    """Cost of a step: its rows through a network, plus what a step of none takes."""
     rows = self.num_points or BATCH_SIZE
     if self.method != 'regression':
       rows *= NUM_SAMPLES * (2 if self.method == 'cvae' else 1)

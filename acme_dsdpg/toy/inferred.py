@@ -44,7 +44,7 @@ class GradientInference(tf.Module):
     self.step = tf.function(self._step, autograph=False)
 
   def _step(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    """One step of every model on x [E, B, 1] and y [E, B, N]; the losses, [E]."""
+    """Takes one step of every model on x [E, B, 1] and y [E, B, N]; the losses, [E]."""
     seeds = [tf.stack([i, self.num_steps]) for i in range(x.shape[0])]
     batches = zip(self._updates, tf.unstack(x), tf.unstack(y), seeds)
     losses = [update(*batch) for update, *batch in batches]
@@ -99,7 +99,7 @@ def errors(
 
 
 def _make_update(model: networks.WorldModel, optimizer, jit_compile: bool):
-  """One model's step, on pairs of x and y."""
+  """Makes a model's step, on pairs of x and y."""
 
   @tf.function(jit_compile=jit_compile, autograph=False)
   def update(x, y, seed):

@@ -17,12 +17,12 @@ class Samples(NamedTuple):
 
 
 def at(x: tf.Tensor, slopes: tf.Tensor) -> Samples:
-  """The samples at x [B, 1] with slopes [B, N]."""
+  """Returns the samples at x [B, 1] with slopes [B, N]."""
   return Samples(x, slopes * tf.sin(x), (slopes * tf.cos(x))[..., tf.newaxis])
 
 
 def draw(seed: tf.Tensor, num_points: int, num_samples: int = 4) -> Samples:
-  """`num_points` of x ~ U[0, 5], `num_samples` slopes each, with replacement.
+  """Draws `num_points` of x ~ U[0, 5], `num_samples` slopes each, with replacement.
 
   Args:
     seed: stateless, int [2].
@@ -38,16 +38,16 @@ def draw(seed: tf.Tensor, num_points: int, num_samples: int = 4) -> Samples:
 
 
 def modes(x: tf.Tensor) -> Samples:
-  """All five, equally likely, at each x [B, 1]: the distribution itself."""
+  """Returns all five modes, equally likely, at each x [B, 1]: the distribution itself."""
   slopes = tf.constant([SLOPES], x.dtype)
   return at(x, tf.repeat(slopes, x.shape[0], axis=0))
 
 
 def expected_gradient(x: tf.Tensor) -> tf.Tensor:
-  """E dy/dx = 2 cos x: [B, 1] to [B, 1]."""
+  """Returns E dy/dx = 2 cos x: [B, 1] to [B, 1]."""
   return 2.0 * tf.cos(x)
 
 
 def grid(num_points: int = 100) -> tf.Tensor:
-  """Evenly spaced x over [0, 5]: [num_points, 1]."""
+  """Returns evenly spaced x over [0, 5]: [num_points, 1]."""
   return tf.linspace(0.0, X_MAX, num_points)[:, tf.newaxis]

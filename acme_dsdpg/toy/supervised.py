@@ -122,7 +122,7 @@ class SobolevTrainer(tf.Module):
   def step(
     self, x: tf.Tensor, y: tf.Tensor, dy_dx: Optional[tf.Tensor] = None
   ) -> tf.Tensor:
-    """One optimizer step of every model.
+    """Takes one optimizer step of every model.
 
     Args:
       x: [B, X], or [E, B, X] with data of its own for each of the E models. Arrays
@@ -173,7 +173,7 @@ class SobolevTrainer(tf.Module):
     return tf.stack([sobolev_samples(g, x, noise) for g in self._generators])
 
   def _convert(self, values) -> tf.Tensor:
-    """As the generators compute: arrays of float64 are NumPy's default."""
+    """Casts to the generators' type: NumPy's arrays are of float64 by default."""
     return tf.cast(tf.convert_to_tensor(values), self._dtype)
 
   def _step(self, x: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
@@ -185,7 +185,7 @@ class SobolevTrainer(tf.Module):
     return tf.stack(losses)
 
   def _make_update(self, generator: Generator, optimizer, jit_compile: bool):
-    """One model's step; compiled by itself, as XLA's time grows faster than its work."""
+    """Makes a model's step, compiled by itself: XLA's time grows faster than its work."""
 
     @tf.function(jit_compile=jit_compile, autograph=False)
     def update(x, target, seed):

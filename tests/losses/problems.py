@@ -11,6 +11,7 @@ from acme_dsdpg import config as config_lib
 from acme_dsdpg import networks as networks_lib
 from acme_dsdpg.losses import sobolev
 from tests.oracles import sobolev as oracle
+from tests.reference import algorithm1
 
 B, M, S, A, K = 3, 4, 3, 2, 2
 
@@ -42,7 +43,11 @@ class ClosedForm:
     self.oracle_policy = oracle.Policy(rng, state, action)
     self.oracle_model = oracle.Model(rng, state, action, state + 1)
 
-  def critic(self, s, a, xi):
+  @property
+  def critic(self):
+    return networks_lib.FunctionCritic(self.critic_function)
+
+  def critic_function(self, s, a, xi):
     p = self.oracle_critic
     hidden = tf.tanh(_dot(s, p.u) + _dot(a, p.v) + _dot(xi, p.w) + p.b)
     return tf.reduce_sum(hidden * p.c, -1)
@@ -118,18 +123,20 @@ def _target(problem_class, wrt, anchored, plain):
 
 
 def compute_target(problem, inputs, wrt, anchored=False, plain=False):
-  """`sobolev_target`, or the plain form, which sees M copies of every row."""
+  """`sobolev_target`, or Algorithm 1's, which sees M copies of every row."""
   times = inputs.noise.shape[1] if plain else 1
-  model = problem.model(sobolev.repeat_rows(inputs.eps, times))
+  model = problem.model(algorithm1.copies(inputs.eps, times))
   if anchored:
-    reward = tf.repeat(inputs.reward, times)
-    next_observation = sobolev.repeat_rows(inputs.next_observation, times)
+    reward, next_observation = (
+      algorithm1.copies(x, times) for x in (inputs.reward, inputs.next_observation)
+    )
     model = sobolev.anchored(model, reward, next_observation)
-  function = sobolev.plain_sobolev_target if plain else sobolev.sobolev_target
+  critic = algorithm1.members(problem.critic) if plain else problem.critic
+  function = algorithm1.sobolev_target if plain else sobolev.sobolev_target
   return function(
     model,
     problem.policy,
-    problem.critic,
+    critic,
     inputs.observation,
     inputs.action,
     inputs.discount,

@@ -46,15 +46,6 @@ def test_policys_weight_gradient_is_the_finite_difference():
   np.testing.assert_allclose(slope, numeric, rtol=1e-6)
 
 
-def test_penalty_is_the_mean_squared_norm_and_its_gradient_the_closed_form():
-  rows = np.random.default_rng(0).normal(size=(5, 3))
-  u = tf.Variable(rows)
-  with tf.GradientTape() as tape:
-    penalty = dpg.pre_activation_penalty(u)
-  np.testing.assert_allclose(penalty, sum(sum(row**2) for row in rows) / 5, rtol=1e-12)
-  np.testing.assert_allclose(tape.gradient(penalty, u), 2 * rows / 5, rtol=1e-12)
-
-
 def test_eager_equals_compiled():
   networks, inputs = problems.RealNetworks(), Inputs()
   loss = lambda: dpg.policy_loss(

@@ -151,15 +151,6 @@ def test_a_kernel_without_a_scale_is_refused(make, value):
     make(value)
 
 
-def test_block_scales_repeats_each_factor_over_its_block():
-  assert kernels.block_scales([1, 3, 2], [1.0, 0.0, 0.5]) == (1, 0, 0, 0, 0.5, 0.5)
-
-
-def test_block_scales_refuses_another_number_of_factors():
-  with pytest.raises(ValueError, match='3 block sizes but 2 scales'):
-    kernels.block_scales([1, 3, 2], [1.0, 0.0])
-
-
 def test_a_factor_of_zero_drops_the_coordinate():
   x, y = _samples(4), _samples(5, seed=1)
   kernel = kernels.Scaled(kernels.Multiquadric(3.0), (1.0, 0.0, 0.0))

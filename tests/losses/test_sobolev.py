@@ -1,12 +1,11 @@
 """Sobolev samples and targets against the oracle and finite differences."""
 
-import types
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from acme_dsdpg.losses import kernels, mmd, sobolev
+from acme_dsdpg import networks as networks_lib
+from acme_dsdpg.losses import jacobians, kernels, mmd, sobolev
 from tests.losses import problems
 from tests.losses.problems import A, B, ClosedForm, Inputs, M, RealNetworks, S
 from tests.oracles import sobolev as oracle
@@ -88,8 +87,8 @@ def test_input_gradients_are_finite_differences(networks, name, first, size):
 def test_samples_without_gradients_are_the_critics_returns_exactly(networks):
   inputs = Inputs()
   z = networks.critic(
-    sobolev.repeat_rows(inputs.observation, M),
-    sobolev.repeat_rows(inputs.action, M),
+    tf.repeat(inputs.observation, M, axis=0),
+    tf.repeat(inputs.action, M, axis=0),
     tf.reshape(inputs.noise, [B * M, -1]),
   )
   plain = tf.reshape(z, [B, M, 1])
@@ -115,7 +114,7 @@ def test_each_pair_keeps_its_own_noise_and_its_copies_beside_each_other():
 @pytest.mark.parametrize('wrt', WRT)
 def test_an_ensembles_members_share_the_samples_out_in_order(wrt):
   first, second = ClosedForm(seed=0), ClosedForm(seed=1)
-  ensemble = types.SimpleNamespace(members=[first.critic, second.critic])
+  ensemble = networks_lib.CriticEnsemble([first.critic, second.critic], 'critics')
   inputs = Inputs()
   x = sobolev.sobolev_samples(
     ensemble, inputs.observation, inputs.action, inputs.noise, wrt
@@ -123,24 +122,6 @@ def test_an_ensembles_members_share_the_samples_out_in_order(wrt):
   for problem, part in ((first, slice(0, M // 2)), (second, slice(M // 2, M))):
     expected = _samples(problem, inputs, wrt, noise=inputs.noise[:, part])
     np.testing.assert_allclose(x[:, part], expected, rtol=1e-12)
-
-
-def test_the_largest_returns_are_dropped_each_with_its_gradient():
-  x = np.random.default_rng(0).normal(size=(B, M, 1 + A))
-  kept = sobolev.drop_largest(tf.constant(x), 2).numpy()
-  for row, left in zip(x, kept):
-    expected = sorted(row.tolist())[: M - 2]
-    np.testing.assert_array_equal(left, expected)
-
-
-def test_nothing_is_dropped_unless_asked():
-  x = tf.random.normal([B, M, 1 + A])
-  assert sobolev.drop_largest(x, 0) is x
-
-
-def test_repeat_rows_puts_the_copies_beside_each_other():
-  rows = sobolev.repeat_rows(tf.constant([[1.0, 2.0], [3.0, 4.0]]), 2)
-  np.testing.assert_array_equal(rows, [[1, 2], [1, 2], [3, 4], [3, 4]])
 
 
 @pytest.mark.parametrize(
@@ -346,32 +327,6 @@ def test_anchoring_changes_nothing_where_the_model_is_right():
 # Jacobians.
 
 
-@pytest.mark.parametrize('output_size', [2, 4, 6])
-def test_jacobian_is_exact(output_size):
-  rng = np.random.default_rng(0)
-  weights = tf.constant(rng.normal(size=(4, output_size)))
-  x = tf.constant(rng.normal(size=(3, 4)))
-  function = lambda x: tf.tanh(tf.matmul(x, weights))
-  value, jacobian = sobolev.value_and_jacobian(function, x)
-  np.testing.assert_allclose(value, function(x), rtol=1e-12)
-  expected = (1.0 - value[:, tf.newaxis] ** 2) * weights
-  np.testing.assert_allclose(jacobian, expected, rtol=1e-10)
-
-
-@pytest.mark.parametrize('num_cotangents', [1, 5])
-def test_cotangents_are_pulled_back_by_the_transposed_jacobian(num_cotangents):
-  rng = np.random.default_rng(0)
-  weights = tf.constant(rng.normal(size=(4, 6)))
-  x = tf.constant(rng.normal(size=(3, 4)))
-  cotangents = tf.constant(rng.normal(size=(3, num_cotangents, 6)))
-  function = lambda x: tf.tanh(tf.matmul(x, weights))
-  value, pull_back = sobolev.value_and_pull_back(function, x)
-  np.testing.assert_allclose(value, function(x), rtol=1e-12)
-  jacobian = sobolev.value_and_jacobian(function, x)[1]
-  expected = np.einsum('bmy,bxy->bmx', cotangents, jacobian)
-  np.testing.assert_allclose(pull_back(cotangents), expected, rtol=1e-10)
-
-
 @pytest.mark.parametrize(
   ('samples', 'unused'),
   [
@@ -383,23 +338,10 @@ def test_cotangents_are_pulled_back_by_the_transposed_jacobian(num_cotangents):
 def test_the_direction_of_differentiation_follows_the_sizes(monkeypatch, samples, unused):
   wrt = 'state_action'
   problem, inputs = problems.shared(ClosedForm), Inputs(samples=samples)
-  monkeypatch.delattr(sobolev, unused)
+  monkeypatch.delattr(jacobians, unused)
   expected = _oracle_target(problem, inputs, wrt, anchored=False)
   actual = problems.compute_target(problem, inputs, wrt)
   np.testing.assert_allclose(actual, expected, rtol=1e-10, atol=1e-12)
-
-
-def test_jacobian_is_zero_where_the_function_ignores_its_argument():
-  x = tf.ones([3, 2])
-  value, jacobian = sobolev.value_and_jacobian(lambda x: tf.fill([3, 4], 7.0), x)
-  np.testing.assert_array_equal(value, np.full([3, 4], 7.0))
-  np.testing.assert_array_equal(jacobian, np.zeros([3, 2, 4]))
-
-
-def test_nothing_is_pulled_back_where_the_function_ignores_its_argument():
-  x = tf.ones([3, 2])
-  _, pull_back = sobolev.value_and_pull_back(lambda x: tf.fill([3, 4], 7.0), x)
-  np.testing.assert_array_equal(pull_back(tf.ones([3, 5, 4])), np.zeros([3, 5, 2]))
 
 
 # Errors.
@@ -410,15 +352,16 @@ def test_unknown_wrt_is_refused_by_name():
   message = "wrt='actions' is not valid: it must be one of none, action, state_action"
   with pytest.raises(ValueError, match=message):
     _samples(problem, inputs, 'actions')
-  for plain in (False, True):
-    with pytest.raises(ValueError, match=message):
-      problems.compute_target(problem, inputs, 'actions', plain=plain)
+  with pytest.raises(ValueError, match=message):
+    problems.compute_target(problem, inputs, 'actions')
 
 
 @pytest.mark.parametrize('name', ['observation', 'action'])
 def test_a_critic_that_ignores_an_input_is_refused(name):
   inputs = Inputs()
   used = {'observation': 1, 'action': 0}[name]
-  critic = lambda *arguments: tf.reduce_sum(arguments[used], -1)
+  critic = networks_lib.FunctionCritic(
+    lambda *arguments: tf.reduce_sum(arguments[used], -1)
+  )
   with pytest.raises(ValueError, match=f'does not depend on its {name}'):
     sobolev.sobolev_samples(critic, inputs.observation, inputs.action, inputs.noise)

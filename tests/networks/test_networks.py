@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import networks as networks_lib
+from acme_dsdpg.agent import presets
 from acme_dsdpg.networks import layers
 from tests.oracles import mlp as oracle
 
@@ -131,46 +132,6 @@ def test_encoder_and_decoder_are_the_mlp_with_norms_after_without_residuals():
   predicted_reward, predicted_s = model.decode(s, a, eps)
   np.testing.assert_allclose(predicted_reward, expected[:, 0], rtol=1e-10)
   np.testing.assert_allclose(predicted_s, s + expected[:, 1:], rtol=1e-10)
-
-
-def test_normalised_outcomes_are_what_encoder_and_decoder_see():
-  model = _make(normalize_outcomes=True).world_model
-  _randomize(model)
-  s, a, reward, next_s, eps = _random((N, S), (N, A), (N,), (N, S), (N, S + 1))
-  model._normalizer.variance.assign(tf.range(1.0, S + 2.0, dtype=tf.float64))
-  deviation = np.sqrt(np.arange(1.0, S + 2.0) + 1e-6)
-  mean = model._normalizer.mean.numpy()
-  outcome = np.concatenate([reward[:, None], next_s - s], axis=-1)
-  standardised = (outcome - mean) / deviation
-
-  rows = np.concatenate([s, a, standardised], axis=-1)
-  expected = _oracle_rows(model, rows, 'encoder', norm='after')
-  posterior = model.encode(s, a, reward, next_s)
-  np.testing.assert_allclose(posterior.mean(), expected[:, : S + 1], rtol=1e-9)
-  for part, columns in zip(model.outcome(s, reward, next_s), (0, slice(1, None))):
-    np.testing.assert_allclose(part, standardised[:, columns], rtol=1e-9)
-
-  output = _oracle_rows(model, np.concatenate([s, a, eps], -1), 'decoder', norm='after')
-  for part, columns in zip(model.predict_outcome(s, a, eps), (0, slice(1, None))):
-    np.testing.assert_allclose(part, output[:, columns], rtol=1e-9)
-  raw = mean + deviation * output
-  predicted_reward, predicted_s = model.decode(s, a, eps)
-  np.testing.assert_allclose(predicted_reward, raw[:, 0], rtol=1e-9)
-  np.testing.assert_allclose(predicted_s, s + raw[:, 1:], rtol=1e-9)
-
-
-def test_a_reward_that_never_varied_has_next_to_no_derivative():
-  s, a, next_s, eps = _random((N, S), (N, A), (N, S), (N, S + 1))
-  sizes = []
-  for normalize in (False, True):
-    model = _make(normalize_outcomes=normalize).world_model
-    model.observe(s, tf.zeros([N], tf.float64), next_s)
-    with tf.GradientTape() as tape:
-      action = tf.constant(a)
-      tape.watch(action)
-      reward, _ = model.decode(s, action, eps)
-    sizes.append(np.max(np.abs(tape.gradient(reward, action))))
-  assert sizes[1] < 2e-3 * sizes[0]
 
 
 def test_layer_norm_equals_the_oracle():
@@ -377,7 +338,7 @@ def test_no_two_layers_of_a_network_start_alike():
 
 
 def test_all_presets_start_from_the_same_policy():
-  policies = [_make(**preset).policy for preset in config_lib.PRESETS.values()]
+  policies = [_make(**preset).policy for preset in presets.PRESETS.values()]
   for policy in policies[1:]:
     for a, b in zip(policies[0].get_weights(), policy.get_weights()):
       np.testing.assert_array_equal(a, b)

@@ -6,30 +6,34 @@ Faults that happen once do so at the step that `ONCE` names, others after the 23
 """
 
 import json
+import os
+import signal
 import sys
+import threading
 import time
 
-from acme_dsdpg.running import network_isolation, quiet
+import acme_dsdpg
+from acme_dsdpg.running import network_isolation
 
-quiet.silence()
+acme_dsdpg.set_up()
 _OPEN = network_isolation.confine() if __name__ == '__main__' else None
 
 import dm_env
 from dm_env import specs
 import numpy as np
 
-from acme_dsdpg import config as config_lib
 from acme_dsdpg import environments
-from acme_dsdpg.running import run_directory
+from acme_dsdpg.agent import presets
+from acme_dsdpg.running import command_line, run_directory
 
-ONCE = {'raise': 230, 'nan': 300, 'inf': 370, 'hang': 430}
+# By the number of the step, counted over all environments of the process.
+ONCE = {'terminate': 170, 'raise': 230, 'nan': 525, 'inf': 600, 'exit': 670, 'hang': 740}
+RELEASED = threading.Event()  # Ends what hangs.
 
 
 class Environment(dm_env.Environment):
-  taken = 0
-
-  def __init__(self, faults):
-    self._faults = faults
+  def __init__(self, faults, taken):
+    self._faults, self._taken = faults, taken
 
   def observation_spec(self):
     return specs.Array([3], np.float32)
@@ -39,24 +43,25 @@ class Environment(dm_env.Environment):
 
   def reset(self):
     self._steps = 0
-    if 'empty' in self._faults and Environment.taken > 230:
-      return dm_env.termination(1.0, np.ones(3, np.float32))
     return dm_env.restart(np.ones(3, np.float32))
 
   def step(self, action):
     self._steps += 1
-    Environment.taken += 1
+    self._taken[0] += 1
     observation, reward = np.full(3, self._steps / 50, np.float32), 1.0
-    faults = {f for f in self._faults if ONCE.get(f) in (None, Environment.taken)}
-    late = Environment.taken > 230
-    if 'raise' in faults or 'always' in faults and late:
+    faults = {f for f in self._faults if ONCE.get(f) in (None, self._taken[0])}
+    if 'raise' in faults or 'always' in faults and self._taken[0] > 230:
       raise RuntimeError('physics diverged')
+    if 'exit' in faults:
+      sys.exit('licence expired')
     if 'nan' in faults:
       observation[1] = np.nan
     if 'inf' in faults:
       reward = np.inf
-    if 'hang' in faults or 'stall' in faults and late:
-      time.sleep(1000)
+    if 'hang' in faults:
+      RELEASED.wait()
+    if 'terminate' in faults:
+      os.kill(os.getpid(), signal.SIGTERM)
     if 'slow' in faults:
       time.sleep(0.02)
     if 'short' in faults and self._steps == 2:
@@ -67,35 +72,27 @@ class Environment(dm_env.Environment):
 
 
 class Factory:
+  """Makes environments that count their steps together, each process its own."""
+
   def __init__(self, faults):
-    self._faults = faults
+    self._faults, self._taken = faults.split('+'), [0]
 
   def __call__(self, seed):
-    return environments.wrap(Environment(self._faults))
+    return environments.wrap(Environment(self._faults, self._taken))
 
 
 def main(workdir, values, faults):
+  values = json.loads(values)
   values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
   is_distributed = values.pop('distributed', False)
-  config = config_lib.make_config(values)
-  from acme_dsdpg.running import environment_guard
-
-  try:
-    run_directory.prepare(workdir, config, fresh=False)
-    if is_distributed:
-      from acme_dsdpg.running import distributed
-
-      return distributed.launch(config, workdir, Factory(faults))
-    from acme_dsdpg.running import single_process
-
-    single_process.run_experiment(config, workdir, Factory(faults))
-  except config_lib.ConfigError as e:
-    print(e, file=sys.stderr)
-    return 2
-  except environment_guard.RunFailedError as e:
-    return f'failed: {e}'
-  return 0
+  config = presets.make_config(values)
+  run_directory.prepare(workdir, config, fresh=False)
+  if is_distributed:
+    from acme_dsdpg.running import distributed as kind
+  else:
+    from acme_dsdpg.running import single_process as kind
+  kind.run(config, workdir, Factory(faults))
 
 
 if __name__ == '__main__':
-  sys.exit(main(sys.argv[1], json.loads(sys.argv[2]), sys.argv[3].split('+')))
+  command_line.run(main, 'WORKDIR CONFIG FAULTS...')

@@ -1,88 +1,75 @@
-"""Environments that fail, and what must not leave them."""
+"""Environments that fail: the guard, its loop, and whole runs."""
 
 import threading
-import time
 
+from acme import specs as acme_specs
+from acme.utils import counting
 import dm_env
 from dm_env import specs
 import numpy as np
 import pytest
 
-from acme_dsdpg.running import checkpointing, environment_guard
-from tests.running import runs
+from acme_dsdpg.running import checkpointing, environment_guard, errors, evaluation
+from tests.running import faulty_program, runs
 
 
-def test_a_failing_environment_costs_an_episode(tmp_path):
-  workdir = tmp_path / 'w'
-  status, out, err = runs.run(
-    workdir, 'raise+nan+inf+hang', environment_timeout=2.0, num_steps=400, eval_every=1000
-  )
-  assert status == 0, err
+def test_a_failing_environment_costs_an_episode_and_never_the_run(tmp_path, capsys):
+  # The 230th step is in the first block of evaluation, five times 50 steps.
+  faults = 'raise+nan+inf+exit+hang'
+  try:
+    runs.run_here(
+      tmp_path, faults, environment_timeout=2.0, num_steps=300, eval_episodes=5,
+      eval_every=1000,
+    )  # fmt: skip
+  finally:
+    faulty_program.RELEASED.set()
+    faulty_program.RELEASED.clear()
+  out = capsys.readouterr().out
   causes = (
     'step raised RuntimeError: physics diverged',
     'step returned observation=',
     'step returned reward=inf',
+    'step raised SystemExit: licence expired',
     'step took longer than 2 s',
   )
   for cause in causes:
-    assert f'episode dropped, environment made anew: {cause}' in out
-  steps = runs.steps(workdir, 'actor')
-  # The steps before each fault, not whole episodes of 50, count as well.
-  assert steps[-1] >= 400
-  assert any(after - before > 50 for before, after in zip([0, *steps], steps))
-  for row in runs.rows(workdir, 'actor'):
-    assert int(row['learner_steps']) == runs.updates_due(int(row['actor_steps']))
-  faults = runs.steps(workdir, 'actor', 'actor_environment_faults')
-  assert faults == sorted(faults)
-  assert faults[-1] == len(causes)
-  for row in runs.rows(workdir, 'learner'):
-    assert all(np.isfinite(float(v)) for v in row.values())
+    assert out.count(f'episode dropped, environment made anew: {cause}') == 1
+  for row in runs.rows(tmp_path, 'evaluator'):
+    assert (row['episodes'], row['episode_return']) == (5, 50.0)
+  rows = runs.rows(tmp_path, 'actor')
+  assert rows[-1]['actor_steps'] >= 300
+  for row in rows:
+    assert row['learner_steps'] == runs.updates_due(int(row['actor_steps']))
+  for row in runs.rows(tmp_path, 'learner'):
+    assert np.all(np.isfinite(list(row.values())))
 
 
-def test_a_failing_environment_costs_a_block_of_an_evaluation(tmp_path):
-  workdir = tmp_path / 'w'  # The 230th step is in the first block, of 250.
-  status, out, err = runs.run(
-    workdir, 'raise', eval_episodes=5, num_steps=50, eval_every=1000
-  )
-  assert status == 0, err
-  assert out.count('episode dropped, environment made anew: step raised') == 1
-  for row in runs.rows(workdir, 'evaluator'):
-    assert (row['episodes'], float(row['episode_return'])) == ('5', 50.0)
-
-
-def test_one_that_always_fails_ends_the_run_with_the_cause(tmp_path):
-  status, out, err = runs.run(tmp_path / 'w', 'always', max_environment_faults=3)
-  assert status == 1
-  assert out.count('episode dropped') == 3
-  assert err.strip() == (
-    'failed: The environment failed 3 times in a row; the last time: '
+def test_one_that_always_fails_ends_the_run_with_the_cause_and_is_saved(tmp_path, capsys):
+  with pytest.raises(errors.RunFailedError) as caught:
+    runs.run_here(tmp_path, 'always', max_environment_faults=3)
+  assert str(caught.value) == (
+    'The environment failed 3 times in a row; the last time: '
     'step raised RuntimeError: physics diverged.'
   )
-  assert checkpointing.newest(str(tmp_path / 'w')).counts['actor_steps'] == 180
-
-
-def test_one_that_returns_episodes_of_no_steps_ends_the_run(tmp_path):
-  status, out, err = runs.run(tmp_path / 'w', 'empty', max_environment_faults=2)
-  assert status == 1
-  assert out.count('episode dropped') == 2
-  assert 'an episode of no steps' in err
-
-
-def test_episodes_shorter_than_n_steps_are_learned_from(tmp_path):
-  status, _, err = runs.run(tmp_path / 'w', 'short', num_steps=200, eval_every=1000)
-  assert status == 0, err
-  assert runs.steps(tmp_path / 'w', 'learner', 'learner_steps')[-1] >= 30
+  assert capsys.readouterr().out.count('episode dropped') == 3
+  # 50 of the 230 steps were of the evaluation.
+  assert checkpointing.newest(str(tmp_path)).counts['actor_steps'] == 180
 
 
 class _Environment(dm_env.Environment):
-  def __init__(self, timestep):
-    self._timestep = timestep
+  """Episodes of two steps; its functions may be replaced."""
+
+  def __init__(self, **functions):
+    self.__dict__.update(functions)
 
   def reset(self):
-    return self._timestep
+    self._steps = 0
+    return dm_env.restart(np.ones(2, np.float32))
 
   def step(self, action):
-    return self._timestep
+    self._steps += 1
+    make = dm_env.termination if self._steps == 2 else dm_env.transition
+    return make(1.0, np.ones(2, np.float32))
 
   def observation_spec(self):
     return specs.Array([2], np.float32)
@@ -91,13 +78,99 @@ class _Environment(dm_env.Environment):
     return specs.BoundedArray([1], np.float32, -1.0, 1.0)
 
 
-def _guard(timestep):
-  return environment_guard.GuardedEnvironment(lambda number: _Environment(timestep), 5.0)
+def _guard(**functions):
+  return environment_guard.GuardedEnvironment(lambda _: _Environment(**functions), 60.0)
+
+
+def _raising(error):
+  def function(*_):
+    raise error
+
+  return function
+
+
+def _loop(factory, max_faults=3):
+  """A guarded loop, its counter, and the lines that it reports."""
+  environment = environment_guard.GuardedEnvironment(factory, 60.0)
+  actor = evaluation.PolicyActor(lambda _: np.zeros(1, np.float32))
+  counter, lines = counting.Counter(), []
+  loop = environment_guard.GuardedLoop(
+    environment, actor, max_faults, lines.append, counter=counter
+  )
+  return loop, counter, lines
+
+
+EXITS = [SystemExit('bye'), KeyboardInterrupt()]
+
+
+@pytest.mark.parametrize('error', EXITS)
+@pytest.mark.parametrize('name', ['step', 'reset'])
+def test_an_exit_of_the_simulator_costs_an_episode(name, error):
+  make = lambda number: _Environment(**({} if number else {name: _raising(error)}))
+  loop, counter, lines = _loop(make)
+  assert loop.run_episode()['episode_length'] == 2
+  assert lines == [
+    f'episode dropped, environment made anew: {name} raised {type(error).__name__}: '
+    f'{error}'
+  ]
+  assert counter.get_counts()['environment_faults'] == 1
+
+
+@pytest.mark.parametrize('error', EXITS)
+def test_an_exit_of_the_simulator_each_time_is_the_runs_failure(error):
+  loop, _, lines = _loop(lambda _: _Environment(step=_raising(error)))
+  with pytest.raises(errors.RunFailedError, match=f'3 times .*{type(error).__name__}'):
+    loop.run_episode()
+  assert len(lines) == 3
+
+
+@pytest.mark.parametrize('error', EXITS)
+def test_an_exit_while_the_environment_is_made_is_the_runs_failure(error):
+  with pytest.raises(errors.RunFailedError, match='Making the environment raised'):
+    environment_guard.GuardedEnvironment(_raising(error), 60.0)
+
+
+@pytest.mark.parametrize('error', [*EXITS, ValueError('no licence')])
+def test_one_that_cannot_be_made_anew_is_tried_again(error):
+  made = []
+
+  def make(number):
+    made.append(number)
+    if number == 1:
+      raise error
+    # The first one fails each time.
+    return _Environment(**({} if number else {'step': _raising(RuntimeError('stuck'))}))
+
+  loop, counter, lines = _loop(make)
+  assert loop.run_episode()['episode_length'] == 2
+  assert made == [0, 1, 2]
+  assert len([line for line in lines if line.startswith('it cannot be made:')]) == 1
+  assert counter.get_counts()['environment_faults'] == 2
+
+
+def test_an_exception_while_the_first_environment_is_made_is_the_users_to_see():
+  with pytest.raises(ValueError, match='no such robot'):
+    environment_guard.GuardedEnvironment(_raising(ValueError('no such robot')), 60.0)
+
+
+def test_the_steps_of_a_dropped_episode_are_counted_and_the_episode_is_not():
+  steps = iter([True, False])
+
+  class Second(_Environment):
+    def step(self, action):
+      return super().step(action) if next(steps, True) else 1 / 0
+
+  loop, counter, _ = _loop(lambda _: Second())
+  loop.run_episode()
+  counts = counter.get_counts()
+  # One step before the fault, two of the whole episode.
+  assert (counts['steps'], counts['episodes'], counts['environment_faults']) == (3, 1, 1)
 
 
 def test_an_episode_of_no_steps_is_a_fault():
-  with pytest.raises(environment_guard.EnvironmentFaultError, match='no steps'):
-    _guard(dm_env.termination(1.0, np.ones(2))).reset()
+  guard = _guard(reset=lambda: dm_env.termination(1.0, np.ones(2)))
+  with pytest.raises(errors.EnvironmentFaultError, match='no steps'):
+    guard.reset()
 
 
 @pytest.mark.parametrize(
@@ -106,44 +179,66 @@ def test_an_episode_of_no_steps_is_a_fault():
     dm_env.transition(np.nan, np.ones(2)),
     dm_env.transition(1.0, np.array([0.0, np.inf])),
     dm_env.transition(1.0, np.ones(2), discount=np.nan),
+    (1.0, np.ones(2)),
   ],
 )
-def test_nothing_that_is_not_finite_leaves_the_guard(timestep):
-  with pytest.raises(environment_guard.EnvironmentFaultError, match='returned'):
-    _guard(timestep).step(np.zeros(1))
+def test_nothing_but_finite_time_steps_leaves_the_guard(timestep):
+  with pytest.raises(errors.EnvironmentFaultError, match='returned'):
+    _guard(step=lambda _: timestep).step(np.zeros(1))
 
 
 def test_an_action_that_is_not_finite_ends_the_run():
-  with pytest.raises(environment_guard.RunFailedError, match='action'):
-    _guard(dm_env.transition(1.0, np.ones(2))).step(np.array([np.nan]))
+  with pytest.raises(errors.NonFiniteActionError, match='action'):
+    _guard().step(np.array([np.nan]))
 
 
-def test_making_one_is_within_the_time_limit_too():
-  release = threading.Event()
-  with pytest.raises(
-    environment_guard.RunFailedError, match='Making .* longer than 0.2 s'
-  ):
-    environment_guard.GuardedEnvironment(lambda number: release.wait(), 0.2)
-  release.set()
+def test_the_specs_are_the_environments():
+  spec = acme_specs.make_environment_spec(_guard())
+  assert spec == acme_specs.make_environment_spec(_Environment())
 
 
-def test_one_that_is_made_late_is_no_answer_to_what_came_after():
+# The time limit is what is tested: what hangs does so until the test is over.
+
+
+@pytest.fixture(name='released')
+def _released():
+  event = threading.Event()
+  yield event
+  event.set()
+
+
+def test_making_one_is_within_the_time_limit_too(released):
+  with pytest.raises(errors.RunFailedError, match='Making .* longer than 0.1 s'):
+    environment_guard.GuardedEnvironment(lambda _: released.wait(), 0.1)
+
+
+def test_one_that_is_made_late_is_no_answer_to_what_came_after(released):
+  entered, answered = threading.Event(), threading.Event()
+
   def make(number):
     if number:
-      time.sleep(0.6)
-    return _Environment(dm_env.restart(np.ones(2)))
+      entered.set()
+      released.wait()
+      answered.set()
+    return _Environment(reset=lambda: dm_env.restart(np.full(2, number, np.float32)))
 
-  guard = environment_guard.GuardedEnvironment(make, 0.4)
-  with pytest.raises(environment_guard.TimeLimitError):
+  guard = environment_guard.GuardedEnvironment(make, 0.5)
+  with pytest.raises(errors.TimeLimitError):
     guard.renew()
-  assert guard.reset().first()  # The old one's.
+  assert entered.is_set()
+  released.set()
+  answered.wait()
+  assert not np.any(guard.reset().observation)  # The old one's.
 
 
-def test_a_thread_that_hangs_is_left_behind():
-  release = threading.Event()
-  worker = environment_guard._Worker()
-  start = time.time()
-  with pytest.raises(environment_guard.TimeLimitError):
-    worker.call(release.wait, (), 0.2)
-  assert time.time() - start < 2
-  release.set()
+def test_a_call_that_hangs_is_left_behind_for_another_environment(released):
+  hang = lambda _: released.wait()
+  guard = environment_guard.GuardedEnvironment(
+    lambda number: _Environment(**({} if number else {'step': hang})), 0.5
+  )
+  guard.reset()
+  with pytest.raises(errors.EnvironmentFaultError, match='step took longer than 0.5 s'):
+    guard.step(np.zeros(1))
+  guard.renew()
+  guard.reset()
+  assert guard.step(np.zeros(1)).reward == 1.0

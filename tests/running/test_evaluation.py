@@ -1,104 +1,19 @@
-"""Trained policies loaded, run and filmed."""
-
-from contextlib import nullcontext
-import os
-import pathlib
-import subprocess
-import sys
-import time
+"""Blocks of deterministic episodes."""
 
 import acme
 from acme import specs
 from acme.utils import loggers
 import dm_env
-import imageio
 import numpy as np
 import pytest
 import tensorflow as tf
 
-import acme_dsdpg
-from acme_dsdpg import config as config_lib
 from acme_dsdpg import environments
-from acme_dsdpg import networks as networks_lib
-from acme_dsdpg.environments import flatten
-from acme_dsdpg.running import environment_guard, evaluation, single_process
+from acme_dsdpg.agent import presets
+from acme_dsdpg.running import environment_guard, errors, evaluation, seeding
+from tests.running import runs, trained
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope='module')
-def run(tmp_path_factory):
-  """A run directory of an untrained policy on cartpole, and its networks."""
-  workdir = tmp_path_factory.mktemp('run')
-  config = config_lib.make_config(
-    dict(env='cartpole', task='balance', agent='ddpg', hidden_sizes=(8, 8))
-  )
-  spec = specs.make_environment_spec(environments.make_environment('cartpole'))
-  networks = networks_lib.make_networks(spec, config.dsdpg, 3)
-  networks.normalizer.mean.assign([0.1, 0.2, 0.3, 0.4, 0.5])
-  for variable in networks.policy.trainable_variables:
-    variable.assign_add(0.2 * np.ones(variable.shape, np.float32))
-  (workdir / 'config.json').write_text(config.to_json(), encoding='utf-8')
-  policy = networks.make_acting_policy()
-  policy(np.zeros((1, 5), np.float32))
-  single_process.save_policy(policy, spec, str(workdir / 'policy'))
-  return workdir, policy
-
-
-@pytest.mark.parametrize('inside', ['', 'policy'])
-def test_a_loaded_policy_acts_as_the_network_did(run, inside):
-  workdir, network = run
-  policy = acme_dsdpg.load_policy(str(workdir / inside))
-  batch = np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32)
-  expected = network(batch).numpy()
-  np.testing.assert_allclose(policy(batch), expected, rtol=1e-6)
-  np.testing.assert_allclose(policy(batch[0]), expected[0], rtol=1e-6)
-  # As the environment returns it: nested, float64.
-  nested = {'velocity': np.float64(batch[1, 3:]), 'position': np.float64(batch[1, :3])}
-  np.testing.assert_array_equal(flatten.flatten(nested), batch[1])
-  np.testing.assert_allclose(policy(nested), expected[1], rtol=1e-6)
-
-
-def test_an_observation_of_another_size_and_a_missing_policy_are_named(run, tmp_path):
-  policy = acme_dsdpg.load_policy(str(run[0]))
-  with pytest.raises(ValueError, match=r'shape \(4,\), the policy takes \[5\]'):
-    policy(np.zeros(4))
-  with pytest.raises(config_lib.ConfigError, match='holds no policy'):
-    acme_dsdpg.load_policy(str(tmp_path))
-
-
-def _python(*arguments, **variables):
-  environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'MUJOCO_GL': 'disable'}
-  environment.update(variables)
-  environment.pop('TF_CPP_MIN_LOG_LEVEL', None)  # Importing JAX sets it.
-  return subprocess.run(
-    [sys.executable, *map(str, arguments)],
-    capture_output=True,
-    text=True,
-    env=environment,
-    cwd=ROOT,
-    check=False,
-  )
-
-
-def _evaluate(*arguments, **variables):
-  return _python('launchers/evaluate.py', *arguments, **variables)
-
-
-def test_evaluate_prints_what_the_same_episodes_give(run):
-  workdir, network = run
-  result = _evaluate(workdir, '--episodes=1', '--seed=5')
-  assert result.returncode == 0, result.stderr
-  loop = acme.EnvironmentLoop(
-    environments.make_environment('cartpole', 'balance', 5),
-    evaluation.PolicyActor(lambda x: network(x[np.newaxis]).numpy()[0]),
-    logger=loggers.NoOpLogger(),
-  )
-  row = evaluation.Evaluator(loop, 1).run()
-  assert row['episode_return'] > 50  # Dense, so that another episode gives another.
-  assert f'1 episode: return {row["episode_return"]:.1f} +-' in result.stdout
-  assert f'best {row["episode_return_max"]:.1f}' in result.stdout
-  assert not result.stderr
+FACTORY = environments.SuiteFactory('cartpole', 'balance')
 
 
 class Countdown(dm_env.Environment):
@@ -173,41 +88,8 @@ def test_an_episode_of_no_steps_and_a_missing_action_are_refused():
     environment.step(np.zeros([1, 1], np.float32))
 
 
-def test_an_evaluation_is_of_the_weights_at_the_time(run):
-  _, network = run
-  config = config_lib.make_config(dict(eval_episodes=2, seed=1))
-  factory = environments.SuiteFactory('cartpole', 'balance')
-  evaluator = single_process.make_evaluator(config, network, factory, 0, print)
-  kept = [variable.numpy() for variable in network.variables]
-  before = evaluator.run()
-  for variable in network.trainable_variables:
-    variable.assign(tf.zeros_like(variable))
-  after = evaluator.run()
-  for variable, value in zip(network.variables, kept):
-    variable.assign(value)
-  assert abs(after['episode_return'] - before['episode_return']) > 10
-
-
-def test_each_environment_of_an_evaluation_has_its_own_time_limit(run):
-  _, network = run
-
-  def slow(seed):
-    time.sleep(0.4)
-    return environments.make_environment('cartpole', 'balance', seed)
-
-  for limit, raises in ((0.7, False), (0.1, True)):
-    config = config_lib.make_config(dict(eval_episodes=3, environment_timeout=limit))
-    expected = (
-      pytest.raises(environment_guard.RunFailedError) if raises else nullcontext()
-    )
-    with expected:
-      single_process.make_evaluator(config, network, slow, 0, print)
-
-
 def test_side_by_side_returns_what_its_specs_say():
-  environment = evaluation.SideBySide(
-    [environments.make_environment('cartpole', seed=seed) for seed in (0, 1)]
-  )
+  environment = evaluation.SideBySide([FACTORY(seed) for seed in (0, 1)])
   first, spec = environment.reset(), environment.observation_spec()
   assert first.observation.shape == spec.shape == (2, 5)
   assert np.any(first.observation[0] != first.observation[1])
@@ -218,88 +100,156 @@ def test_side_by_side_returns_what_its_specs_say():
   assert environment.action_spec().shape == (2, 1)
 
 
+# The evaluation of a run.
+
+
+@pytest.fixture(scope='module', name='run')
+def _run(tmp_path_factory):
+  """A run directory, and its policy."""
+  workdir = tmp_path_factory.mktemp('run')
+  return workdir, trained.make_run(workdir)
+
+
+def _make_evaluator(policy, factory=FACTORY, steps=0, report=print, **values):
+  config = presets.make_config({'seed': 1, **values})
+  return evaluation.make_evaluator(config, policy, factory, steps, report)
+
+
+def test_an_evaluation_is_of_the_weights_at_the_time(run):
+  evaluator = _make_evaluator(run[1], eval_episodes=2)
+  kept = [variable.numpy() for variable in run[1].variables]
+  before = evaluator.run()
+  for variable in run[1].trainable_variables:
+    variable.assign(tf.zeros_like(variable))
+  after = evaluator.run()
+  for variable, value in zip(run[1].variables, kept):
+    variable.assign(value)
+  assert abs(after['episode_return'] - before['episode_return']) > 10
+
+
 def test_the_episodes_of_an_evaluation_differ_and_are_those_of_their_seeds(run):
-  _, network = run
-  factory = environments.SuiteFactory('cartpole', 'balance')
-
-  def evaluate(num_episodes):
-    config = config_lib.make_config(dict(eval_episodes=num_episodes, seed=1))
-    return single_process.make_evaluator(config, network, factory, 0, print).run()
-
-  row = evaluate(3)
-  assert row == evaluate(3)
+  row = _make_evaluator(run[1], eval_episodes=3).run()
+  assert row == _make_evaluator(run[1], eval_episodes=3).run()
   assert row['episodes'] == 3
   assert row['episode_return_min'] < row['episode_return_max']
   # The first, alone: its seed is the run's, apart from those of acting.
   loop = acme.EnvironmentLoop(
-    factory(1 + single_process.EVALUATION_SEED),
-    evaluation.PolicyActor(lambda x: network(x[np.newaxis]).numpy()[0]),
+    FACTORY(1 + evaluation.EVALUATION_SEED),
+    evaluation.PolicyActor(lambda x: run[1](x[np.newaxis]).numpy()[0]),
     logger=loggers.NoOpLogger(),
   )
-  alone = evaluation.Evaluator(loop, 1).run()
-  assert evaluate(1)['episode_return'] == pytest.approx(alone['episode_return'], rel=1e-3)
+  expected = evaluation.Evaluator(loop, 1).run()['episode_return']
+  alone = _make_evaluator(run[1], eval_episodes=1).run()
+  assert alone['episode_return'] == pytest.approx(expected, rel=1e-3)
 
 
-FILM = """
-import sys
-from launchers import evaluate
-evaluate.choose_backend()
-import numpy as np
-from acme_dsdpg import environments, evaluation
-environment = environments.make_environment('pendulum')
-film = evaluation.Film(sys.argv[1])
-film.observe_first(environment, environment.reset())
-for _ in range(40):
-  action = np.ones(1, np.float32)
-  film.observe(environment, environment.step(action), action)
-film.close()
-"""
+def _seeds(policy, **kwargs):
+  """Those with which the environments of an evaluation are made."""
+  seeds = []
+
+  def factory(seed):
+    seeds.append(seed)
+    return FACTORY(seed)
+
+  _make_evaluator(policy, factory, eval_episodes=3, **kwargs)
+  return seeds
 
 
-def test_a_film_is_in_real_time_or_it_is_said_what_is_missing(tmp_path):
-  video = tmp_path / 'film.mp4'
-  result = _python('-c', FILM, video)
-  if result.returncode:
-    assert 'Install libegl1' in result.stderr
-    assert 'Traceback' not in result.stderr
-    pytest.skip('Nothing renders here.')
-  reader = imageio.get_reader(video)
-  # 50 steps a second: every second one is filmed, after the first.
-  assert reader.get_meta_data()['fps'] == pytest.approx(25.0)
-  frames = [frame for frame in reader.iter_data()]
-  assert len(frames) == 21
-  assert np.ptp(frames[0]) > 50  # There is something to see,
-  assert np.any(frames[0] != frames[-1])  # and it moves.
+def test_each_start_of_a_run_is_evaluated_in_episodes_of_its_own(run):
+  seeds = _seeds(run[1]) + _seeds(run[1], steps=1000) + _seeds(run[1], steps=2000)
+  assert len(set(seeds)) == 9
+  assert _seeds(run[1]) == seeds[:3]
+
+
+def test_each_environment_of_an_evaluation_has_its_own_time_limit(run, monkeypatch):
+  limits = []
+
+  class Guard(environment_guard.GuardedEnvironment):
+    def __init__(self, factory, timeout):
+      limits.append(timeout)
+      super().__init__(factory, timeout)
+
+  monkeypatch.setattr(environment_guard, 'GuardedEnvironment', Guard)
+  _make_evaluator(run[1], eval_episodes=3, environment_timeout=7.0)
+  assert limits == [21.0]
+
+
+def test_a_fault_costs_the_block_and_too_many_in_a_row_the_run(run):
+  faults, lines = [True, False], []
+
+  class Faulty(Countdown):
+    def step(self, action):
+      if faults.pop(0) if faults else False:
+        raise ValueError('physics diverged')
+      return super().step(action)
+
+    def observation_spec(self):
+      return specs.Array([5], np.float32)
+
+    def reset(self):
+      super().reset()
+      return dm_env.restart(np.zeros(5, np.float32))
+
+  def evaluate():
+    make = lambda _: Faulty(1)
+    return _make_evaluator(
+      run[1], make, report=lines.append, eval_episodes=2, max_environment_faults=2
+    ).run()
+
+  assert evaluate()['episodes'] == 2
+  assert len(lines) == 1
+  faults.extend([True, True])
+  with pytest.raises(errors.RunFailedError, match='2 times in a row'):
+    evaluate()
 
 
 @pytest.mark.parametrize(
-  ('arguments', 'message'),
+  ('steps', 'evaluated', 'due'),
   [
-    ([], 'Give one run directory'),
-    (['nowhere'], 'not a run directory'),
-    (['nowhere', '--video=a.gif'], 'must end in .mp4'),
-    (['nowhere', '--video=no/such/a.mp4'], 'is no directory'),
+    (0, -1, True),  # Never yet.
+    (0, 0, False),
+    (199, 0, False),
+    (200, 0, True),
+    (399, 200, False),
+    (450, 200, True),  # Episodes end where they do.
+    (600, 450, True),
+    (650, 600, True),  # The last step.
+    (650, 650, False),
   ],
 )
-def test_bad_input_is_a_sentence(arguments, message):
-  result = _evaluate(*arguments)
-  assert result.returncode == 2
-  assert message in result.stderr
-  assert 'Traceback' not in result.stderr
+def test_an_evaluation_is_due_every_so_many_steps_and_at_the_end(steps, evaluated, due):
+  config = presets.make_config(runs.TINY)  # 600 steps, one every 200.
+  assert evaluation.is_due(config, steps, evaluated) == due
 
 
-def test_a_backend_that_does_not_render_is_a_sentence(run):
-  result = _evaluate(run[0], '--video=film.mp4', MUJOCO_GL='nonsense')
-  assert result.returncode == 2
-  assert "Cannot render with MUJOCO_GL='nonsense'" in result.stderr
-  assert 'Traceback' not in result.stderr
+def test_seeds_that_are_derived_differ_and_the_first_is_the_runs():
+  assert seeding.derive_seed(7) == seeding.derive_seed(7, 0, 0) == 7
+  parts = [(a, b) for a in range(4) for b in range(4)]
+  derived = [seeding.derive_seed(seed, *part) for seed in range(4) for part in parts]
+  assert len(set(derived)) == len(derived)
+  assert all(0 <= seed < 2**63 for seed in derived)
 
 
-def test_a_policy_of_another_environment_is_a_sentence(run, tmp_path):
-  (tmp_path / 'policy').symlink_to(run[0] / 'policy')
-  config = config_lib.make_config({'env': 'acrobot', 'task': 'swingup'})
+@pytest.mark.process
+def test_the_launcher_prints_what_the_same_episodes_give(run, tmp_path):
+  workdir, policy = run
+  # The policy of another environment.
+  (tmp_path / 'policy').symlink_to(workdir / 'policy')
+  config = presets.make_config({'env': 'acrobot', 'task': 'swingup'})
   (tmp_path / 'config.json').write_text(config.to_json(), encoding='utf-8')
-  result = _evaluate(tmp_path)
-  assert result.returncode == 2
-  assert 'acrobot-swingup has 6' in result.stderr
-  assert 'Traceback' not in result.stderr
+  lines = [f'{workdir} --episodes=1 --seed=5', str(tmp_path)]
+  calls, _ = runs.call('evaluate', lines, 'one run directory')
+  (status, out, err), other = calls
+  loop = acme.EnvironmentLoop(
+    environments.make_environment('cartpole', 'balance', 5),
+    evaluation.PolicyActor(lambda x: policy(x[np.newaxis]).numpy()[0]),
+    logger=loggers.NoOpLogger(),
+  )
+  row = evaluation.Evaluator(loop, 1).run()
+  assert row['episode_return'] > 50  # Dense, so that another episode gives another.
+  assert (status, err) == (0, '')
+  assert f'1 episode: return {row["episode_return"]:.1f} +-' in out
+  assert f'best {row["episode_return_max"]:.1f}' in out
+  assert other[0] == 2
+  assert 'acrobot-swingup has 6' in other[2]
+  assert len(other[2].strip().splitlines()) == 1

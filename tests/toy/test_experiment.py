@@ -1,9 +1,11 @@
 """Training of the figures' arms, resumption, and the launcher."""
 
+import contextlib
 import csv
 import dataclasses
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,15 +17,18 @@ import psutil
 import pytest
 import tensorflow as tf
 
-from acme_dsdpg.toy import arms, experiment, inferred, problem
+from acme_dsdpg import config as config_lib
+from acme_dsdpg.toy import arms, experiment, inferred, problem, run
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+PATIENCE = 300.0  # Seconds, for what takes an idle machine less than a tenth of it.
 SMALL = arms.Settings(num_steps=6, num_seeds=1, eval_every=2)
-ARMS = [
-  arms.Arm('cgmmn', True, num_points=4),
-  arms.Arm('regression', num_points=4, input_noise=0.1),
-  arms.Arm('regression', True),
-  arms.Arm('cvae', num_points=4),
+NUM_POINTS = (4,)
+NOISY = arms.Arm('regression', num_points=4, input_noise=0.1)
+ARMS = [  # Each kind of model; points drawn once and anew.
+  (arms.Arm('cgmmn', True), 1),
+  (arms.Arm('cvae'), 1),
+  (NOISY, 2),  # Two seeds where they cost least.
 ]
 
 
@@ -32,12 +37,30 @@ def _train(arm, settings, directory, **kwargs):
   return experiment.read_metrics(str(directory), arm)
 
 
-@pytest.mark.parametrize('arm', ARMS, ids=lambda arm: arm.name)
-def test_an_arm_stopped_goes_on_with_the_same_curve(arm, tmp_path):
-  # Two seeds where they cost least.
-  num_seeds = 2 if arm.input_noise else 1
+@pytest.fixture(scope='module', name='train_once')
+def _train_once(tmp_path_factory):
+  """(arm, number of seeds) -> the run directory in which it has been trained, once."""
+  directories = {}
+
+  def train_once(arm, num_seeds=1):
+    if num_seeds not in directories:
+      directories[num_seeds] = tmp_path_factory.mktemp('trained')
+    directory = directories[num_seeds]
+    if not experiment.read_metrics(str(directory), arm):
+      _train(arm, dataclasses.replace(SMALL, num_seeds=num_seeds), directory)
+    return directory
+
+  return train_once
+
+
+def _without_seconds(rows):
+  return [{k: v for k, v in row.items() if k != 'seconds'} for row in rows]
+
+
+@pytest.mark.parametrize(('arm', 'num_seeds'), ARMS, ids=lambda x: getattr(x, 'name', x))
+def test_an_arm_stopped_goes_on_with_the_same_curve(arm, num_seeds, train_once, tmp_path):
   settings = dataclasses.replace(SMALL, num_seeds=num_seeds)
-  whole = _train(arm, settings, tmp_path / 'whole')
+  whole = experiment.read_metrics(str(train_once(arm, num_seeds)), arm)
   assert [(r['step'], r['seed']) for r in whole] == [
     (step, seed) for step in (0, 2, 4, 6) for seed in range(num_seeds)
   ]
@@ -54,31 +77,26 @@ def test_an_arm_stopped_goes_on_with_the_same_curve(arm, tmp_path):
       raise StopError
 
   with pytest.raises(StopError):
-    _train(arm, settings, tmp_path / 'parts', report=stop)
-  assert len(experiment.read_metrics(str(tmp_path / 'parts'), arm)) == 3 * num_seeds
+    _train(arm, settings, tmp_path, report=stop)
+  assert len(experiment.read_metrics(str(tmp_path), arm)) == 3 * num_seeds
   reported = []
-  parts = _train(arm, settings, tmp_path / 'parts', report=reported.append)
+  parts = _train(arm, settings, tmp_path, report=reported.append)
   assert reported == [4, 2]
-  for a, b in zip(whole, parts):
-    assert {k: v for k, v in a.items() if k != 'seconds'} == {
-      k: v for k, v in b.items() if k != 'seconds'
-    }
+  assert _without_seconds(parts) == _without_seconds(whole)
+  # Once more: there is nothing to do.
+  reported.clear()
+  assert _train(arm, settings, tmp_path, report=reported.append) == parts
+  assert reported == [6]
 
 
-def test_rows_past_the_checkpoint_are_dropped_on_resuming(tmp_path):
-  arm = ARMS[1]
-  whole = _train(arm, SMALL, tmp_path)
-  path = tmp_path / 'arms' / arm.name
+def test_rows_past_the_checkpoint_are_dropped_on_resuming(train_once, tmp_path):
+  whole = train_once(NOISY, 2) / 'arms' / NOISY.name / 'metrics.csv'
   # As if it had been killed between the metrics of step 6 and its checkpoint.
-  for file in path.glob('ckpt-6*'):
-    file.unlink()
-  _train(arm, arms.Settings(4, 1, 2), tmp_path / 'short')
-  for file in (tmp_path / 'short' / 'arms' / arm.name).glob('ckpt*'):
-    file.rename(path / file.name)
-  (tmp_path / 'short' / 'arms' / arm.name / 'checkpoint').replace(path / 'checkpoint')
-  again = _train(arm, SMALL, tmp_path)
-  assert [r['step'] for r in again] == [r['step'] for r in whole]
-  assert again[-1]['gradient_error'] == whole[-1]['gradient_error']
+  _train(NOISY, arms.Settings(4, 2, 2), tmp_path)
+  shutil.copy(whole, tmp_path / 'arms' / NOISY.name)
+  again = _train(NOISY, arms.Settings(6, 2, 2), tmp_path)
+  expected = experiment.read_metrics(str(train_once(NOISY, 2)), NOISY)
+  assert _without_seconds(again) == _without_seconds(expected)
 
 
 def test_fixed_points_stay_and_their_noise_does_not():
@@ -137,111 +155,126 @@ def test_inferred_gradients_match_finite_differences_at_a_fixed_latent():
   np.testing.assert_allclose(gradients, expected, rtol=1e-2, atol=1e-4)
 
 
-def _rows(workdir, arm):
-  with open(workdir / f'arms/{arm}/metrics.csv', encoding='utf-8') as file:
-    return list(csv.DictReader(file))
+# The figures' runs.
 
 
-def _group(pid):
-  try:
-    return os.getpgid(pid)
-  except ProcessLookupError:
-    return None
-
-
-def _environment():
-  # JAX, imported beside the tests, leaves its own level in the environment.
-  return {k: v for k, v in os.environ.items() if k != 'TF_CPP_MIN_LOG_LEVEL'}
-
-
-def _launch(tmp_path, *flags, **kwargs):
-  return subprocess.run(
-    [sys.executable, str(ROOT / 'launchers/run_toy.py'), *flags],
-    cwd=tmp_path, text=True, capture_output=True, timeout=900, check=False,
-    env=_environment(), **kwargs,
-  )  # fmt: skip
-
-
-def test_every_figures_command_runs_small(tmp_path):
-  flags = ['--steps=2', '--seeds=1', '--num_points=4', '--parallel=1', '--workdir=w']
-  done = _launch(tmp_path, *flags, '--figure=all')
-  assert done.returncode == 0, done.stderr
-  for n in arms.FIGURES:
-    for suffix in ('png', 'pdf'):
-      assert (tmp_path / f'w/figure_{n}.{suffix}').stat().st_size > 5_000
-  picture = matplotlib.image.imread(tmp_path / 'w/figure_3.png')
-  assert picture.std() > 0.05
-  for metrics in (tmp_path / 'w/arms').glob('*/metrics.csv'):
-    with open(metrics, encoding='utf-8') as file:
-      rows = list(csv.DictReader(file))
-    assert {(r['step'], r['seed']) for r in rows} == {(step, '0') for step in '02'}
-  with open(tmp_path / 'w/summary.csv', encoding='utf-8') as file:
+def test_figures_are_drawn_of_trained_arms(train_once, monkeypatch):
+  errors = inferred.errors
+  few = lambda model, x, num_draws: errors(model, x, num_draws=1)
+  monkeypatch.setattr(inferred, 'errors', few)
+  numbers = [2, 6, 7, 8]  # `test_figures` has the others, of metrics written by hand.
+  needed = {arm for n in numbers for arm in arms.FIGURES[n](NUM_POINTS)}
+  (directory,) = {train_once(arm) for arm in needed}
+  paths = [pathlib.Path(p) for p in run.draw(numbers, SMALL, NUM_POINTS, str(directory))]
+  assert [path.name for path in paths] == ['summary.csv'] + [
+    f'figure_{n}.{suffix}' for n in numbers for suffix in ('png', 'pdf')
+  ]
+  assert all(path.stat().st_size > 5_000 for path in paths[1:])
+  assert matplotlib.image.imread(directory / 'figure_2.png').std() > 0.05
+  with open(paths[0], encoding='utf-8') as file:
     summary = {(r['arm'], r['metric']): r for r in csv.DictReader(file)}
-  # Of the one evaluation that is not the untrained models'.
-  last = _rows(tmp_path / 'w', 'cgmmn')[-1]
-  row = summary['cgmmn', 'joint_mmd']
-  np.testing.assert_allclose(float(row['mean']), float(last['joint_mmd']), rtol=1e-3)
-  inferred_errors = np.loadtxt(tmp_path / 'w/figure_6.csv', delimiter=',', skiprows=1)
+  assert {name for name, _ in summary} == {arm.name for arm in needed}
+  rows = experiment.read_metrics(str(directory), arms.Arm('cgmmn', True))
+  # Of the evaluations that are not the untrained models'.
+  expected = np.mean([row['joint_mmd'] for row in rows[1:]])
+  mean = float(summary['cgmmn-sobolev', 'joint_mmd']['mean'])
+  np.testing.assert_allclose(mean, expected, rtol=1e-3)
+  inferred_errors = np.loadtxt(directory / 'figure_6.csv', delimiter=',', skiprows=1)
   assert inferred_errors.shape == (501, 2)
+
+
+def test_the_figures_need_arms_of_every_method_and_regime():
+  needed = {arm for figure in arms.FIGURES.values() for arm in figure(NUM_POINTS)}
   # 5 arms at unlimited data, 4 methods and 3 noises at each number of points.
-  assert len(list((tmp_path / 'w/arms').iterdir())) == 5 + 7
-  assert not done.stderr
-  # What is done is not done again; other settings are refused.
-  trained = {p: p.stat().st_mtime_ns for p in (tmp_path / 'w/arms').glob('*/ckpt*')}
-  summary = (tmp_path / 'w/summary.csv').read_text()
-  again = _launch(tmp_path, *flags, '--figure=6')
-  assert again.returncode == 0
-  assert 'figure_6.png' in again.stdout
-  assert trained == {p: p.stat().st_mtime_ns for p in trained}
-  assert (tmp_path / 'w/summary.csv').read_text() == summary  # Of all, still.
-  other = _launch(tmp_path, '--steps=3', '--workdir=w', '--figure=6')
-  assert other.returncode == 2
-  assert 'holds figures with' in other.stderr
+  assert len(needed) == 5 + 7
+  assert arms.figure_numbers(['all']) == [2, 3, 4, 6, 7, 8, 9, 10]
+  assert arms.figure_numbers(['10', '3', '3']) == [3, 10]
+  for names in (['5'], ['all', '3'], ['']):
+    with pytest.raises(config_lib.ConfigError, match='is not valid: it must be all'):
+      arms.figure_numbers(names)
 
 
-def test_an_interrupt_says_how_to_go_on_and_leaves_no_process(tmp_path):
-  flags = ('--figure=7,8', '--seeds=1', '--workdir=w')
-  process = subprocess.Popen(
-    [sys.executable, str(ROOT / 'launchers/run_toy.py'), *flags],
-    cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    start_new_session=True, env=_environment(),
+def test_a_run_directory_is_of_the_same_settings(tmp_path):
+  directory = str(tmp_path / 'w')
+  run.prepare(directory, SMALL)
+  run.prepare(directory, SMALL)
+  with pytest.raises(config_lib.ConfigError, match='holds figures with'):
+    run.prepare(directory, dataclasses.replace(SMALL, num_steps=3))
+  (tmp_path / 'w/settings.json').write_text('{')
+  with pytest.raises(config_lib.ConfigError, match='is damaged'):
+    run.prepare(directory, SMALL)
+  with pytest.raises(config_lib.ConfigError, match='has files but no settings'):
+    run.prepare(str(tmp_path), SMALL)
+  with pytest.raises(config_lib.ConfigError, match='cannot be written'):
+    run.prepare('/proc/none', SMALL)
+
+
+# The launcher.
+
+
+def _start(directory, *flags):
+  # JAX, imported beside the tests, leaves its own level in the environment.
+  environment = {k: v for k, v in os.environ.items() if k != 'TF_CPP_MIN_LOG_LEVEL'}
+  return subprocess.Popen(
+    [sys.executable, str(ROOT / 'launchers/run_toy.py'), *flags], cwd=directory,
+    text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+    env={**environment, 'PYTHONPATH': str(ROOT)},
   )  # fmt: skip
-  begun = lambda: list((tmp_path / 'w').glob('arms/*/metrics.csv'))
-  deadline = time.time() + 120
-  while not begun() and time.time() < deadline:
-    time.sleep(0.2)
-  assert begun()
-  os.killpg(process.pid, signal.SIGINT)
-  _, err = process.communicate(timeout=30)
-  assert process.returncode == 130
-  assert err.strip() == 'interrupted: the same command goes on from here'
-
-  def left():
-    # Nobody may have reaped the dead ones yet.
-    return [
-      p
-      for p in psutil.process_iter(['status'])
-      if p.info['status'] != psutil.STATUS_ZOMBIE and _group(p.pid) == process.pid
-    ]
-
-  deadline = time.time() + 20
-  while left() and time.time() < deadline:
-    time.sleep(0.2)
-  assert not left()
 
 
-@pytest.mark.parametrize(
-  ('flag', 'message'),
-  [
-    ('--figure=5', "figure='5' is not valid"),
-    ('--num_points=4,x', "num_points='4,x' is not valid"),
-    ('--num_points=0', 'greater than 0'),
-    ('--workdir=/proc/none', 'cannot be written'),
-  ],
-)
-def test_bad_input_is_one_sentence(flag, message, tmp_path):
-  done = _launch(tmp_path, flag)
-  assert done.returncode == 2
-  assert message in done.stderr
-  assert len(done.stderr.strip().splitlines()) == 1
-  assert not list(tmp_path.iterdir())
+def _group(process):
+  """What runs of a process and of those that it has started."""
+
+  def belongs(p):
+    try:
+      return os.getpgid(p.pid) == process.pid
+    except ProcessLookupError:
+      return False
+
+  # Nobody may have reaped the dead ones yet.
+  everything = psutil.process_iter(['status'])
+  return [p for p in everything if p.info['status'] != 'zombie' and belongs(p)]
+
+
+@pytest.mark.process
+def test_the_launcher_trains_and_draws_or_says_what_is_wrong(tmp_path):
+  flags = ['--steps=2', '--seeds=1', '--num_points=4', '--workdir=w']
+  process = _start(tmp_path, *flags, '--figure=7')
+  out, err = process.communicate(timeout=PATIENCE)
+  assert process.returncode == 0, err
+  assert not err
+  lines = out.splitlines()
+  assert lines[0] == '1 arms of 1 seeds, w'
+  assert lines[2:] == ['w/summary.csv', 'w/figure_7.png', 'w/figure_7.pdf']
+  rows = experiment.read_metrics(
+    str(tmp_path / 'w'), arms.Arm('regression', num_points=4)
+  )
+  assert [(row['step'], row['seed']) for row in rows] == [(0, 0), (2, 0)]
+  process = _start(tmp_path, *flags, '--figure=5')
+  out, err = process.communicate(timeout=PATIENCE)
+  assert process.returncode == 2
+  assert err.startswith("figure='5' is not valid")
+  assert len(err.splitlines()) == 1
+  assert not out
+
+
+@pytest.mark.process
+def test_an_interrupt_says_how_to_go_on_and_leaves_no_process(tmp_path):
+  process = _start(tmp_path, '--figure=7,8', '--seeds=1', '--workdir=w')
+  try:
+    deadline = time.time() + PATIENCE
+    while not list((tmp_path / 'w').glob('arms/*/metrics.csv')):
+      assert process.poll() is None, process.communicate()
+      assert time.time() < deadline
+      time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert err.strip() == 'interrupted: the same command goes on from here'
+    deadline = time.time() + PATIENCE
+    while _group(process):
+      assert time.time() < deadline
+      time.sleep(0.2)
+  finally:
+    with contextlib.suppress(ProcessLookupError):
+      os.killpg(process.pid, signal.SIGKILL)

@@ -1,0 +1,50 @@
+"""Logged metrics against their definitions in NumPy."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from acme_dsdpg.agent import metrics
+
+
+def test_sample_metrics_are_their_definitions():
+  rng = np.random.default_rng(0)
+  x, y = rng.normal(size=(3, 4, 3)), rng.normal(size=(3, 5, 3))
+  actual = metrics.sample_metrics(tf.constant(x), tf.constant(y))
+  errors = [y[b, :, 0].mean() - x[b, :, 0].mean() for b in range(3)]
+  expected = {
+    'return_mean': x[..., 0].mean(),
+    'return_spread': np.mean([x[b, :, 0].std() for b in range(3)]),
+    'target_mean': y[..., 0].mean(),
+    'target_spread': np.mean([y[b, :, 0].std() for b in range(3)]),
+    'td_error_mean': np.mean(errors),
+    'td_error_abs': np.mean(np.abs(errors)),
+  }
+  for name, samples in (('gradient', x), ('target_gradient', y)):
+    gradients = samples[..., 1:]
+    expected[f'{name}_norm'] = np.mean(
+      [np.linalg.norm(g) for g in gradients.reshape(-1, 2)]
+    )
+    spreads = [gradients[b, :, i].std() for b in range(3) for i in range(2)]
+    expected[f'{name}_spread'] = np.mean(spreads)
+  assert actual.keys() == expected.keys()
+  for name, value in expected.items():
+    np.testing.assert_allclose(actual[name], value, rtol=1e-12, err_msg=name)
+
+
+def test_samples_without_gradients_have_no_metrics_of_gradients():
+  x = tf.ones([2, 3, 1])
+  assert not any('gradient' in name for name in metrics.sample_metrics(x, x))
+
+
+@pytest.mark.parametrize('size', [1.0, 1e-30, 1e25])
+def test_the_global_norm_neither_overflows_nor_underflows(size):
+  tensors = [tf.constant([3.0, 0.0]) * size, tf.constant([[4.0]]) * size]
+  np.testing.assert_allclose(metrics.global_norm(tensors), 5.0 * size, rtol=1e-5)
+
+
+def test_the_global_norm_of_nothing_is_zero_and_of_nan_is_not_finite():
+  assert metrics.global_norm([tf.zeros(3), tf.zeros([2, 2])]) == 0.0
+  for value in (np.nan, np.inf):
+    norm = metrics.global_norm([tf.constant([1.0, value]), tf.ones(2)])
+    assert not np.isfinite(norm)

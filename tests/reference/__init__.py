@@ -1,0 +1,1 @@
+"""Algorithm 1 to the letter, the long way, for tests and benchmarks."""

@@ -1,0 +1,131 @@
+"""Trained policies written and loaded."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import acme_dsdpg
+from acme_dsdpg import config as config_lib
+from acme_dsdpg.environments import flatten
+from acme_dsdpg.running import policy_files
+from tests.running import trained
+
+BATCH = np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32)
+
+
+@pytest.fixture(scope='module', name='run')
+def _run(tmp_path_factory):
+  """A run directory, and its policy."""
+  workdir = tmp_path_factory.mktemp('run')
+  return workdir, trained.make_run(workdir)
+
+
+@pytest.mark.parametrize('inside', ['', 'policy'])
+def test_a_loaded_policy_acts_as_the_network_did(run, inside):
+  workdir, network = run
+  policy = acme_dsdpg.load_policy(str(workdir / inside))
+  expected = network(BATCH).numpy()
+  np.testing.assert_allclose(policy(BATCH), expected, rtol=1e-6)
+  np.testing.assert_allclose(policy(BATCH[0]), expected[0], rtol=1e-6)
+  # As the environment returns it: nested, float64.
+  nested = {'velocity': np.float64(BATCH[1, 3:]), 'position': np.float64(BATCH[1, :3])}
+  np.testing.assert_array_equal(flatten.flatten(nested), BATCH[1])
+  np.testing.assert_allclose(policy(nested), expected[1], rtol=1e-6)
+
+
+def test_it_is_a_saved_model_for_anyone(run):
+  model = tf.saved_model.load(str(run[0] / 'policy'))
+  np.testing.assert_allclose(model(BATCH), run[1](BATCH), rtol=1e-6)
+
+
+@pytest.mark.parametrize('shape', [(4,), (2, 4), (1, 2, 5), ()])
+def test_an_observation_of_another_shape_is_named(run, shape):
+  policy = acme_dsdpg.load_policy(str(run[0]))
+  with pytest.raises(ValueError, match=r'has shape .*, the policy takes \[5\]'):
+    policy(np.zeros(shape))
+
+
+def test_a_missing_policy_is_named(tmp_path):
+  with pytest.raises(config_lib.ConfigError, match='holds no policy'):
+    acme_dsdpg.load_policy(str(tmp_path))
+
+
+@pytest.fixture(name='saved')
+def _saved(run, tmp_path):
+  """A copy of the run, its policy's actions, and another policy to be saved."""
+  shutil.copytree(run[0], tmp_path, dirs_exist_ok=True)
+  policy, spec = trained.make_policy()
+  for variable in policy.variables:
+    variable.assign(0.5 * variable)
+  before, after = (p(BATCH).numpy() for p in (run[1], policy))
+  assert np.any(np.abs(before - after) > 0.01)
+  save = lambda: policy_files.save_policy(policy, spec, str(tmp_path))
+  return tmp_path, save, before, after
+
+
+def _entries(workdir):
+  return sorted(name for name in os.listdir(workdir) if name.startswith('policy'))
+
+
+def _actions(workdir):
+  return acme_dsdpg.load_policy(str(workdir))(BATCH)
+
+
+def test_a_new_policy_takes_the_place_of_the_old_one(saved):
+  workdir, save, _, after = saved
+  save()
+  np.testing.assert_allclose(_actions(workdir), after, rtol=1e-6)
+  assert _entries(workdir) == ['policy']
+
+
+def test_where_the_new_one_cannot_be_moved_the_old_one_is_found(
+  saved, monkeypatch, capsys
+):
+  workdir, save, before, after = saved
+  rename = os.rename
+
+  def fail(source, target):
+    if target.endswith('policy'):
+      raise OSError(28, 'No space left on device')
+    rename(source, target)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(os, 'rename', fail)
+    save()
+  assert 'WARNING: the policy was not saved: ' in capsys.readouterr().out
+  np.testing.assert_allclose(_actions(workdir), before, rtol=1e-6)
+  save()
+  np.testing.assert_allclose(_actions(workdir), after, rtol=1e-6)
+  assert _entries(workdir) == ['policy']
+
+
+@pytest.mark.parametrize(
+  'error',
+  [OSError(28, 'full'), OSError(), tf.errors.ResourceExhaustedError(None, None, 'full')],
+)
+def test_where_the_new_one_cannot_be_written_the_old_one_stays(
+  saved, error, monkeypatch, capsys
+):
+  workdir, save, before, _ = saved
+
+  def fail(module, path, **_):
+    os.mkdir(path)
+    raise error
+
+  monkeypatch.setattr(tf.saved_model, 'save', fail)
+  save()
+  out = capsys.readouterr().out
+  assert out.startswith('WARNING: the policy was not saved: ')
+  assert len(out.splitlines()) == 1
+  np.testing.assert_allclose(_actions(workdir), before, rtol=1e-6)
+  assert _entries(workdir) == ['policy']
+
+
+def test_a_mistake_in_the_program_is_raised(saved, monkeypatch):
+  _, save, _, _ = saved
+  monkeypatch.setattr(tf.saved_model, 'save', lambda: None)
+  with pytest.raises(TypeError):
+    save()
