@@ -1,29 +1,38 @@
-# `make train` and `make test` build .venv from the pinned versions first.
+# `make train` and the test targets build .venv from the pinned versions first.
 # PYTHON=/path/to/python3.10 names the interpreter; otherwise one is looked for.
 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PYTEST := $(BIN)/python -m pytest -q --dist loadscope --no-loadscope-reorder --durations=10
 ARGS ?=
 
-.PHONY: train test lint bench soak clean
+.PHONY: train check test test-slow lint bench soak clean
 
 train: $(STAMP)
 	$(BIN)/python launchers/run_dsdpg.py --env=walker $(ARGS)
 
-# Three workers: those that wait for processes leave their core to another.
+# Lint and the tests that start no process.
+check: lint
+	$(PYTEST) -n 2 -m "not process and not slow" $(ARGS)
+
+# All but the slow ones. Three workers: those that wait leave their core to another.
 test: lint
-	$(BIN)/python -m pytest -q -n 3 --dist loadscope --no-loadscope-reorder --durations=10 $(ARGS)
+	$(PYTEST) -n 3 -m "not slow" $(ARGS)
+
+# Injected faults, long trainings, every figure of the toy problem.
+test-slow: $(STAMP)
+	$(PYTEST) -n 3 -m slow $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 bench: $(STAMP)
-	$(BIN)/python launchers/benchmark.py $(ARGS)
+	$(BIN)/python benchmarks/benchmark.py $(ARGS)
 
 soak: $(STAMP)
-	$(BIN)/python launchers/soak.py $(ARGS)
+	$(BIN)/python -m tests.running.soak $(ARGS)
 
 clean:
 	rm -rf $(VENV)

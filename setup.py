@@ -6,7 +6,7 @@ import setuptools
 
 setuptools.setup(
   name='acme-dsdpg',
-  version='0.5.0',
+  version='0.6.0',
   description=(
     'Distributional Sobolev Deterministic Policy Gradient: a DeepMind Acme '
     'agent in TensorFlow/Keras.'
@@ -14,7 +14,9 @@ setuptools.setup(
   long_description=pathlib.Path(__file__).with_name('README.md').read_text('utf-8'),
   long_description_content_type='text/markdown',
   license='Apache-2.0',
-  packages=setuptools.find_packages(include=['acme_dsdpg', 'acme_dsdpg.*', 'configs']),
+  packages=setuptools.find_packages(include=['acme_dsdpg', 'acme_dsdpg.*']),
+  # A link to the top-level folder.
+  package_data={'acme_dsdpg': ['configs/*.json', 'configs/sweeps/*.json']},
   # Launchpad publishes no wheel past Python 3.10, Acme needs 3.7 or later, and
   # dm_control 1.0.50 needs 3.10.
   python_requires='==3.10.*',

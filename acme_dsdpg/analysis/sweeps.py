@@ -232,7 +232,7 @@ def _make_run(name: str, task: str, overrides: Dict[str, Any], output: str) -> R
   config = presets.make_config(values, presets.env_overrides(env))
   workdir = os.path.join(output, f'{env}-{config.task}', f'{name}-seed{config.seed}')
   if os.path.exists(os.path.join(workdir, 'config.json')):
-    run_directory.check_same(run_directory.load(workdir), config, workdir)
+    run_directory.check_same(run_directory.load(workdir, resumable=True), config, workdir)
   as_flag = lambda v: ','.join(map(str, v)) if isinstance(v, tuple) else str(v)
   flags = tuple(f'--{k}={as_flag(v)}' for k, v in values.items())
   return Run(name, config, flags, workdir)

@@ -204,8 +204,7 @@ class Checkpointer:
     except (OSError, tf.errors.OpError) as e:
       shutil.rmtree(unfinished, ignore_errors=True)
       _empty(os.path.join(self._directory, _LIVE))
-      first_line = (str(e).splitlines() or [type(e).__name__])[0]
-      notices.warn(f'no checkpoint was saved, training goes on: {first_line}')
+      notices.warn(f'no checkpoint was saved, training goes on: {notices.reason(e)}')
       return False
     for path in _paths(self._directory)[:-MAX_TO_KEEP]:
       shutil.rmtree(path, ignore_errors=True)

@@ -12,3 +12,8 @@ def say(line: str):
   """Prints a line on stdout, unless that is a file on a disk that is full."""
   with contextlib.suppress(OSError):
     print(line, flush=True)
+
+
+def reason(error: Exception) -> str:
+  """Returns the first line of what an exception says, its type where it says nothing."""
+  return (str(error).splitlines() or [type(error).__name__])[0]

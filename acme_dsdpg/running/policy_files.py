@@ -47,7 +47,7 @@ def save_policy(
     shutil.rmtree(before, ignore_errors=True)
   except (OSError, tf.errors.OpError) as e:
     shutil.rmtree(unfinished, ignore_errors=True)
-    notices.warn(f'the policy was not saved: {str(e).splitlines()[0]}')
+    notices.warn(f'the policy was not saved: {notices.reason(e)}')
 
 
 def _find(path: str) -> str:

@@ -20,14 +20,17 @@ def derive_seed(seed: int, *parts: int) -> int:
 def set_up_tensorflow(config: config_lib.ExperimentConfig, seed: int):
   """Sets TensorFlow's threads and its global seed (of exploration noise).
 
-  Once TensorFlow computes, its threads stay: a warning says so.
+  Once TensorFlow computes, its threads stay: a warning says so where they are others.
   """
+  given, threads = config.num_threads, tf.config.threading
+  intra = threads.get_intra_op_parallelism_threads()
+  inter = threads.get_inter_op_parallelism_threads()
   try:
-    tf.config.threading.set_intra_op_parallelism_threads(config.num_threads)
-    tf.config.threading.set_inter_op_parallelism_threads(config.num_threads)
+    if (intra, inter) != (given, given):
+      threads.set_intra_op_parallelism_threads(given)
+      threads.set_inter_op_parallelism_threads(given)
   except RuntimeError:
     notices.warn(
-      f'num_threads={config.num_threads} has no effect: TensorFlow already computes in '
-      'this process.'
+      f'num_threads={given} has no effect: TensorFlow already computes in this process.'
     )
   tf.random.set_seed(seed)

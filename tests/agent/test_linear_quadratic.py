@@ -17,8 +17,9 @@ import tensorflow_probability as tfp
 
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import networks as networks_lib
+from acme_dsdpg.agent import adders as agent_adders
+from acme_dsdpg.agent import learning
 from acme_dsdpg.agent.learning import DSDPGLearner
-from acme_dsdpg.losses import sobolev
 from tests.oracles import linear_quadratic
 
 tfd = tfp.distributions
@@ -41,8 +42,11 @@ _CONFIG = dict(
   normalize_observations=False,
   critic_learning_rate=3e-3,
   world_model_learning_rate=3e-3,
-  # The decoder's unit variance would drown noise of deviation 0.5.
+  # The decoder's unit variance would drown noise of standard deviation 0.5.
   kl_weight=0.01,
+  # The paper's kernel.
+  linear_return_weight=0.0,
+  gradient_scale=1.0,
 )
 
 
@@ -117,6 +121,22 @@ def test_simulated_means_match_closed_form(problem):
     assert np.all(np.abs(np.mean(x, axis=1) - mean) < 4 * standard_error)
 
 
+def test_no_gain_is_better_than_the_optimal_one():
+  problem = _problem(multiplicative=False)
+  best = problem.optimal_gain()
+  s = np.random.default_rng(9).standard_normal([50, 2])
+
+  def value(gain):
+    return np.mean(dataclasses.replace(problem, K=gain).mean_return(s, -s @ gain.T))
+
+  for i in range(2):
+    step = 1e-3 * np.eye(2)[[i]]
+    rise = (value(best + step) - value(best - step)) / 2e-3
+    assert abs(rise) < 1e-6
+    assert value(best + 10 * step) < value(best) > value(best - 10 * step)
+  assert value(best) > value(problem.K)
+
+
 def test_wasserstein():
   x = np.random.default_rng(8).standard_normal([3, 5000])
   np.testing.assert_allclose(linear_quadratic.wasserstein(x, x), 0.0)
@@ -135,12 +155,12 @@ class _LinearPolicy(tf.keras.Model):
 
   def __init__(self, gain: np.ndarray):
     super().__init__()
-    self._gain = self.add_weight(
-      'gain', gain.shape, initializer=tf.constant_initializer(gain), trainable=False
+    self.gain = self.add_weight(
+      'gain', gain.shape, initializer=tf.constant_initializer(gain)
     )
 
   def call(self, s):
-    return -tf.matmul(s, self._gain, transpose_b=True)
+    return -tf.matmul(s, self.gain, transpose_b=True)
 
 
 class _TrueModel(tf.keras.Model):
@@ -164,9 +184,6 @@ class _TrueModel(tf.keras.Model):
     reward = -quadratic(s, self._problem.W) - quadratic(a, self._problem.R)
     return reward, mean + scale * w
 
-  def observe(self, *args):
-    """It learns nothing."""
-
 
 class _MeanModel(_TrueModel):
   """The true mean dynamics: what a model without a latent could know."""
@@ -176,21 +193,29 @@ class _MeanModel(_TrueModel):
 
 
 class _FixedPolicyLearner(DSDPGLearner):
+  """The policy stays as it is."""
+
   _fixed = ('policy',)
 
-  def _policy_gradients(self, batch, seed):
-    return [], {}
+  def _policy_update(self, batch, seed):
+    return learning.Update([], {})
 
-  def _apply(self, name, gradients, computed, metrics):
-    if name not in self._fixed:
-      super()._apply(name, gradients, computed, metrics)
+  def _apply(self, name, update, ok, metrics):
+    return ok if name in self._fixed else super()._apply(name, update, ok, metrics)
 
 
-class _FixedModelLearner(_FixedPolicyLearner):
-  _fixed = ('policy', 'world_model')
+class _FixedModelLearner(DSDPGLearner):
+  """The true world model stays as it is."""
 
-  def _world_model_gradients(self, batch, seed):
-    return [], {}
+  def _world_model_update(self, batch, seed):
+    return learning.Update([], {})
+
+  def _apply(self, name, update, ok, metrics):
+    return ok if name == 'world_model' else super()._apply(name, update, ok, metrics)
+
+
+class _FixedLearner(_FixedModelLearner, _FixedPolicyLearner):
+  """Only the critic learns."""
 
 
 def _map_arrays(problem, function):
@@ -205,14 +230,15 @@ def _batches(problem, batch_size: int, seed: int):
   while True:
     s, a = _pairs(problem, batch_size, rng)
     next_s = problem.next_state(s, a, rng.standard_normal(s.shape))
-    data = types.Transition(
-      f32(s), f32(a), f32(problem.reward(s, a)), tf.ones([batch_size]), f32(next_s)
+    outcome = agent_adders.Outcome(
+      f32(problem.reward(s, a)), tf.ones([batch_size]), f32(next_s)
     )
+    data = types.Transition(f32(s), f32(a), *outcome, extras=outcome)
     yield reverb.ReplaySample(info=None, data=data)
 
 
-def _train(problem, model=None, num_steps=_NUM_STEPS, **overrides) -> Dict[str, float]:
-  """Errors of the critic after training, its own world model if `model` is None."""
+def _make_learner(make_learner, problem, model, **overrides):
+  """A learner on fresh transitions; its networks, target critic and config."""
   config = config_lib.DSDPGConfig(**{**_CONFIG, **overrides})
   num_states, num_actions = problem.sizes
   spec = specs.EnvironmentSpec(
@@ -225,26 +251,27 @@ def _train(problem, model=None, num_steps=_NUM_STEPS, **overrides) -> Dict[str, 
   def make_networks():
     networks = networks_lib.make_networks(spec, config, seed=0)
     changes = dict(policy=_LinearPolicy(problem.K))
-    if model is not None:
+    if model is not None and config.uses_world_model:
       changes.update(world_model=model)
     return dataclasses.replace(networks, **changes)
 
   networks, target = make_networks(), make_networks()
-  make_learner = _FixedPolicyLearner if model is None else _FixedModelLearner
-  learner = make_learner(
-    networks,
-    target.policy,
-    target.critic,
-    config,
-    _batches(problem, config.batch_size, seed=0),
-  )
-  untrained = _errors(problem, target.critic, config)
+  batches = _batches(problem, config.batch_size, seed=0)
+  learner = make_learner(networks, target.policy, target.critic, config, batches)
+  return learner, networks, target.critic, config
+
+
+def _train(problem, model=None, num_steps=_NUM_STEPS, **overrides) -> Dict[str, float]:
+  """Errors of the critic after training, its own world model if `model` is None."""
+  kind = _FixedPolicyLearner if model is None else _FixedLearner
+  learner, _, critic, config = _make_learner(kind, problem, model, **overrides)
+  untrained = _errors(problem, critic, config)
   assert untrained['mean_return'] > 0.5
   assert untrained['mean_action_gradient'] > 0.5
   for _ in range(num_steps):
     learner.step()
   # Averaged weights: the online ones rattle with a constant step size.
-  errors = _errors(problem, target.critic, config)
+  errors = _errors(problem, critic, config)
   print(config.sobolev, config.targets, errors)  # For whoever moves a threshold.
   return errors
 
@@ -255,8 +282,7 @@ def _errors(problem, critic, config) -> Dict[str, float]:
   true = problem.simulate(s, a, 2000, seed=11)
   f32 = lambda x: tf.constant(x, tf.float32)
   noise = tf.random.stateless_normal([len(s), 1000, config.noise_dim], [12, 13])
-  critic = tf.function(critic)
-  samples = sobolev.samples_and_gradients(critic, f32(s), f32(a), noise)
+  samples = tf.function(critic.samples_and_gradients)(f32(s), f32(a), noise)
   names = ('return', 'state_gradient', 'action_gradient')
   means = (problem.mean_return(s, a), *problem.mean_gradients(s, a))
   errors = {}
@@ -335,3 +361,35 @@ def test_own_world_model_with_multiplicative_noise():
   )
   assert errors['return_spread'] == pytest.approx(1.0, abs=0.25)
   assert errors['action_gradient_spread'] == pytest.approx(0.8, abs=0.25)
+
+
+# The policy.
+
+
+@pytest.mark.parametrize(
+  'switches',
+  [
+    dict(critic='point', sobolev='none', targets='observed'),
+    dict(critic='point', sobolev='action', targets='reconstructed'),
+    dict(critic='samples', sobolev='action', targets='reconstructed'),
+  ],
+  ids=lambda switches: '-'.join(switches.values()),
+)
+def test_the_policy_comes_to_the_optimal_gain(switches):
+  problem = dataclasses.replace(_problem(multiplicative=False), K=np.zeros([1, 2]))
+  best = problem.optimal_gain()
+  learner, networks, *_ = _make_learner(
+    _FixedModelLearner,
+    problem,
+    _TrueModel(problem),
+    policy_learning_rate=3e-3,
+    num_samples=2,
+    unbiased_mmd=False,
+    linear_return_weight=100.0,
+    **switches,
+  )
+  for _ in range(800):
+    learner.step()
+  distance = np.linalg.norm(networks.policy.gain - best) / np.linalg.norm(best)
+  print(switches, distance)
+  assert distance < 0.1  # It was 1.

@@ -53,7 +53,8 @@ def _make(config):
 @pytest.mark.parametrize(
   ('rows', 'layer_norm', 'overrides'),
   [
-    *((2, True, {'agent': agent}) for agent in presets.PRESETS),
+    *((B, True, {'agent': agent}) for agent in presets.PRESETS),
+    *((2, True, {'agent': agent}) for agent in ('ddpg', 'dsdpg', 'dsdpg_anchored')),
     (B, False, {'agent': 'dsdpg', 'unbiased_mmd': True}),
     # A residual of the input, noise and all: 5 + 2 + 3 wide.
     (2, False, {'agent': 'dsdpg_state_action', 'hidden_sizes': (10, 10)}),
@@ -72,7 +73,6 @@ def test_losses_and_gradients_are_algorithm_1s(overrides, layer_norm, rows, monk
   seeds = learning.Seeds(*(tf.constant([0, i]) for i in range(5)))
   _, scale = critic_loss.make_critic_loss(config, S, A)
 
-  @tf.function(autograph=False)
   def actual():
     samples = learner._bellman_target(batch, seeds)
     critic = learner._critic_update(batch, samples, seeds.critic)

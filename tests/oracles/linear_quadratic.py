@@ -77,6 +77,22 @@ class LinearQuadratic:
       H = -cost + self.discount * (F.T @ P @ F + G.T @ (np.diag(P)[:S, None] * G))
     return H
 
+  def optimal_gain(self) -> np.ndarray:
+    """K, [A, S], of the best policy a = -K s where the noise is additive (C = 0).
+
+    Riccati's equation with a discount, iterated:
+
+        K = gamma (R + gamma B^T P B)^-1 B^T P A,  P = W + gamma A^T P (A - B K).
+    """
+    if np.any(self.C):
+      raise ValueError('With multiplicative noise the best policy is not linear.')
+    P = np.zeros_like(self.W)
+    for _ in range(500):
+      curvature = self.R + self.discount * self.B.T @ P @ self.B
+      K = self.discount * np.linalg.solve(curvature, self.B.T @ P @ self.A)
+      P = self.W + self.discount * self.A.T @ P @ (self.A - self.B @ K)
+    return K
+
   def mean_return(self, s: np.ndarray, a: np.ndarray) -> np.ndarray:
     """E[Z(s, a)]: [..., S], [..., A] -> [...]."""
     x = _homogeneous(s, a)

@@ -24,7 +24,7 @@ import numpy as np
 
 from acme_dsdpg import environments
 from acme_dsdpg.agent import presets
-from acme_dsdpg.running import command_line, run_directory
+from acme_dsdpg.running import command_line, run_directory, signals
 
 # By the number of the step, counted over all environments of the process.
 ONCE = {'terminate': 170, 'raise': 230, 'nan': 525, 'inf': 600, 'exit': 670, 'hang': 740}
@@ -62,6 +62,7 @@ class Environment(dm_env.Environment):
       RELEASED.wait()
     if 'terminate' in faults:
       os.kill(os.getpid(), signal.SIGTERM)
+      signals._requested.wait()  # Noticed at the end of this step, not later.
     if 'slow' in faults:
       time.sleep(0.02)
     if 'short' in faults and self._steps == 2:

@@ -109,13 +109,13 @@ def start(workdir, faults='none', prefix=(), **values):
   return Program([*prefix, sys.executable, PROGRAM, workdir, values, faults])
 
 
-def run_here(workdir, faults='none', **values):
+def run_here(workdir, faults='none', only=TINY, **values):
   """Does in this process what `faulty_program` does in its own."""
   # TensorFlow, for those who call it.
   from acme_dsdpg.running import run_directory, single_process
   from tests.running import faulty_program
 
-  config = presets.make_config({**TINY, **values})
+  config = presets.make_config({**only, **values})
   run_directory.prepare(str(workdir), config, fresh=False)
   single_process.run(config, str(workdir), faulty_program.Factory(faults))
 

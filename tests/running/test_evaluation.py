@@ -10,10 +10,8 @@ import tensorflow as tf
 
 from acme_dsdpg import environments
 from acme_dsdpg.agent import presets
-from acme_dsdpg.running import environment_guard, errors, evaluation, seeding
+from acme_dsdpg.running import environment_guard, errors, evaluation
 from tests.running import runs, trained
-
-FACTORY = environments.SuiteFactory('cartpole', 'balance')
 
 
 class Countdown(dm_env.Environment):
@@ -89,7 +87,7 @@ def test_an_episode_of_no_steps_and_a_missing_action_are_refused():
 
 
 def test_side_by_side_returns_what_its_specs_say():
-  environment = evaluation.SideBySide([FACTORY(seed) for seed in (0, 1)])
+  environment = evaluation.SideBySide([trained.make_environment(seed) for seed in (0, 1)])
   first, spec = environment.reset(), environment.observation_spec()
   assert first.observation.shape == spec.shape == (2, 5)
   assert np.any(first.observation[0] != first.observation[1])
@@ -110,7 +108,7 @@ def _run(tmp_path_factory):
   return workdir, trained.make_run(workdir)
 
 
-def _make_evaluator(policy, factory=FACTORY, steps=0, report=print, **values):
+def _make_evaluator(policy, factory=trained.make_environment, steps=0, report=print, **values):
   config = presets.make_config({'seed': 1, **values})
   return evaluation.make_evaluator(config, policy, factory, steps, report)
 
@@ -124,7 +122,7 @@ def test_an_evaluation_is_of_the_weights_at_the_time(run):
   after = evaluator.run()
   for variable, value in zip(run[1].variables, kept):
     variable.assign(value)
-  assert abs(after['episode_return'] - before['episode_return']) > 10
+  assert abs(after['episode_return'] - before['episode_return']) > 1
 
 
 def test_the_episodes_of_an_evaluation_differ_and_are_those_of_their_seeds(run):
@@ -134,7 +132,7 @@ def test_the_episodes_of_an_evaluation_differ_and_are_those_of_their_seeds(run):
   assert row['episode_return_min'] < row['episode_return_max']
   # The first, alone: its seed is the run's, apart from those of acting.
   loop = acme.EnvironmentLoop(
-    FACTORY(1 + evaluation.EVALUATION_SEED),
+    trained.make_environment(1 + evaluation.EVALUATION_SEED),
     evaluation.PolicyActor(lambda x: run[1](x[np.newaxis]).numpy()[0]),
     logger=loggers.NoOpLogger(),
   )
@@ -149,7 +147,7 @@ def _seeds(policy, **kwargs):
 
   def factory(seed):
     seeds.append(seed)
-    return FACTORY(seed)
+    return trained.make_environment(seed)
 
   _make_evaluator(policy, factory, eval_episodes=3, **kwargs)
   return seeds
@@ -222,14 +220,6 @@ def test_an_evaluation_is_due_every_so_many_steps_and_at_the_end(steps, evaluate
   assert evaluation.is_due(config, steps, evaluated) == due
 
 
-def test_seeds_that_are_derived_differ_and_the_first_is_the_runs():
-  assert seeding.derive_seed(7) == seeding.derive_seed(7, 0, 0) == 7
-  parts = [(a, b) for a in range(4) for b in range(4)]
-  derived = [seeding.derive_seed(seed, *part) for seed in range(4) for part in parts]
-  assert len(set(derived)) == len(derived)
-  assert all(0 <= seed < 2**63 for seed in derived)
-
-
 @pytest.mark.process
 def test_the_launcher_prints_what_the_same_episodes_give(run, tmp_path):
   workdir, policy = run
@@ -240,9 +230,10 @@ def test_the_launcher_prints_what_the_same_episodes_give(run, tmp_path):
   lines = [f'{workdir} --episodes=1 --seed=5', str(tmp_path)]
   calls, _ = runs.call('evaluate', lines, 'one run directory')
   (status, out, err), other = calls
+  acting = tf.function(policy)
   loop = acme.EnvironmentLoop(
     environments.make_environment('cartpole', 'balance', 5),
-    evaluation.PolicyActor(lambda x: policy(x[np.newaxis]).numpy()[0]),
+    evaluation.PolicyActor(lambda x: acting(x[np.newaxis]).numpy()[0]),
     logger=loggers.NoOpLogger(),
   )
   row = evaluation.Evaluator(loop, 1).run()

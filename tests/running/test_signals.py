@@ -1,69 +1,120 @@
-"""Ctrl-C and SIGTERM."""
+"""Ctrl-C and SIGTERM: at a safe point, far from one, twice, and while it saves."""
 
+import itertools
 import os
 import signal
-import subprocess
-import sys
-import time
+import threading
+import types
 
 import pytest
 
-from acme_dsdpg.running import checkpointing, signals
+from acme_dsdpg.running import signals
 from tests.running import runs
-
-
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_ends_within_seconds(tmp_path, number):
-  workdir = tmp_path / 'w'
-  process = runs.start(workdir, checkpoint_every=1000.0, eval_every=10_000)
-  runs.wait_for(lambda: len(runs.steps(workdir, 'actor')) > 1)
-  start = time.time()
-  process.send_signal(number)
-  out, err = process.communicate(timeout=60)
-  assert process.returncode == 130, err
-  assert time.time() - start < 15
-  assert 'interrupted: saving' in out
-  counts = checkpointing.newest(str(workdir)).counts
-  assert counts['actor_steps'] >= 100
-  # Of the episode that was cut as well.
-  assert counts['learner_steps'] == runs.updates_due(counts['actor_steps'])
-  assert counts['train_seconds'] > float(runs.rows(workdir, 'actor')[-1]['train_seconds'])
-
-
-BLOCKED = """
-import sys, time
-from acme_dsdpg import interrupts
-signals.GRACE = float(sys.argv[1])
-with signals.handled():
-  print('ready', flush=True)
-  time.sleep(60)  # No safe point, as in a compiler.
-"""
-
-
-@pytest.mark.parametrize(
-  ('grace', 'signals', 'text'), [(1.0, 1, 'nothing could be saved'), (30.0, 2, 'again')]
-)
-def test_where_no_safe_point_is_near_the_process_ends_all_the_same(grace, signals, text):
-  process = subprocess.Popen(
-    [sys.executable, '-c', BLOCKED, str(grace)], cwd=runs.ROOT, text=True,
-    stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-  )  # fmt: skip
-  process.stdout.readline()
-  start = time.time()
-  for _ in range(signals):
-    process.send_signal(signal.SIGINT)
-    time.sleep(0.3)
-  out, _ = process.communicate(timeout=20)
-  assert process.returncode == 130
-  assert text in out
-  assert time.time() - start < 5
 
 
 def test_a_signal_is_noticed_at_a_safe_point_once():
   with signals.handled():
     signals.check()
     os.kill(os.getpid(), signal.SIGTERM)
-    runs.wait_for(signals._requested.is_set, 5)
+    assert signals._requested.wait(runs.LIMIT)
     with pytest.raises(KeyboardInterrupt):
       signals.check()
     signals.check()  # While it saves.
+
+
+def test_handlers_are_put_back():
+  numbers = (signal.SIGINT, signal.SIGTERM)
+  before = [signal.getsignal(number) for number in numbers]
+  with signals.handled():
+    assert [signal.getsignal(number) for number in numbers] != before
+  assert [signal.getsignal(number) for number in numbers] == before
+  with signals.handled():  # An earlier signal is no longer answered.
+    signals.check()
+
+
+@pytest.fixture(name='clock')
+def _clock(monkeypatch):
+  """A clock that has gone on by an hour at each look; an event after so many looks."""
+  hours = itertools.count()
+  looked = {number: threading.Event() for number in range(10)}
+
+  def time():
+    hour = next(hours)
+    if hour in looked:
+      looked[hour].set()
+    return 3600.0 * hour
+
+  monkeypatch.setattr(signals, 'time', types.SimpleNamespace(time=time))
+  return looked
+
+
+@pytest.fixture(name='exits')
+def _exits(monkeypatch):
+  """Why the process would have ended; an event when it would."""
+  exits, ended = [], threading.Event()
+
+  def leave(why):
+    exits.append(why)
+    ended.set()
+
+  monkeypatch.setattr(signals, '_exit', leave)
+  return exits, ended
+
+
+def test_the_process_ends_where_no_safe_point_comes(clock, exits):
+  with signals.handled():
+    os.kill(os.getpid(), signal.SIGINT)
+    assert exits[1].wait(runs.LIMIT)
+  assert set(exits[0]) == {'interrupted where nothing could be saved'}
+
+
+def test_while_a_checkpoint_is_saved_a_signal_waits(clock, exits):
+  with signals.handled():
+    with signals.busy():
+      os.kill(os.getpid(), signal.SIGINT)
+      assert clock[3].wait(runs.LIMIT)  # Hours later.
+      assert not exits[0]
+    assert exits[1].wait(runs.LIMIT)
+
+
+def test_once_noticed_a_signal_waits_for_the_run_to_save(clock, exits):
+  with signals.handled():
+    os.kill(os.getpid(), signal.SIGINT)
+    assert signals._requested.wait(runs.LIMIT)
+    with pytest.raises(KeyboardInterrupt):
+      signals.check()
+    started = next(number for number in clock if not clock[number].is_set())
+    assert clock[started + 2].wait(runs.LIMIT)
+    assert not exits[0]
+
+
+def test_a_second_signal_ends_the_process_even_then(exits):
+  with signals.handled():
+    os.kill(os.getpid(), signal.SIGINT)
+    assert signals._requested.wait(runs.LIMIT)
+    with pytest.raises(KeyboardInterrupt), signals.busy():
+      signals.check()
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert exits[1].wait(runs.LIMIT)
+  assert exits[0] == ['interrupted again']
+
+
+BLOCKED = """
+import threading
+from acme_dsdpg.running import signals
+signals.GRACE = 0.0
+with signals.handled():
+  print('ready', flush=True)
+  threading.Event().wait()  # No safe point, as in a compiler.
+"""
+
+
+@pytest.mark.process
+def test_the_exit_status_is_that_of_an_interrupt():
+  program = runs.python('-c', BLOCKED)
+  program.wait_for(lambda: 'ready' in program.out)
+  program.send(signal.SIGINT)
+  assert program.wait() == 130
+  assert program.out.endswith(
+    'interrupted where nothing could be saved: the last checkpoint stands\n'
+  )

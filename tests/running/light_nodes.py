@@ -1,0 +1,123 @@
+"""Nodes of a program that import next to nothing, and do what a test wants of them.
+
+Each takes the run directory, in which files are what they tell each other.
+"""
+
+import json
+import logging
+import os
+import pathlib
+import signal
+import threading
+import time
+
+from acme_dsdpg import config as config_lib
+
+
+def idle(workdir):
+  threading.Event().wait()
+
+
+def wait_for(workdir, name):
+  while not (pathlib.Path(workdir) / name).exists():
+    time.sleep(0.01)
+
+
+def tell(workdir, name, text=''):
+  path = pathlib.Path(workdir) / name
+  path.with_suffix('.part').write_text(text)
+  path.with_suffix('.part').rename(path)
+
+
+# Learners.
+
+
+def _on_sigterm(workdir, function):
+  def handle(*_):
+    function()
+    os._exit(0)
+
+  signal.signal(signal.SIGTERM, handle)
+  tell(workdir, 'ready')
+  while True:
+    signal.pause()
+
+
+def saves(workdir):
+  _on_sigterm(workdir, lambda: tell(workdir, 'saved'))
+
+
+def saves_for_long(workdir):
+  _on_sigterm(workdir, lambda: (wait_for(workdir, 'hours'), tell(workdir, 'saved')))
+
+
+def never_ends(workdir):
+  _on_sigterm(workdir, lambda: wait_for(workdir, 'never'))
+
+
+def is_interrupted_again(workdir):
+  def interrupt():
+    os.kill(os.getppid(), signal.SIGINT)
+    wait_for(workdir, 'never')
+
+  _on_sigterm(workdir, interrupt)
+
+
+# Others.
+
+
+def ends_when_ready(workdir):
+  wait_for(workdir, 'ready')
+
+
+def ends_when_replaced(workdir):
+  wait_for(workdir, 'ready')
+  wait_for(workdir, 'replaced')
+
+
+def ends_when_described(workdir):
+  wait_for(workdir, 'ready')
+  wait_for(workdir, 'described')
+
+
+def interrupts(workdir):
+  wait_for(workdir, 'ready')
+  os.kill(os.getppid(), signal.SIGINT)
+  idle(workdir)
+
+
+def terminates(workdir):
+  wait_for(workdir, 'ready')
+  os.kill(os.getppid(), signal.SIGTERM)
+  idle(workdir)
+
+
+def is_killed(workdir):
+  wait_for(workdir, 'ready')
+  os.kill(os.getpid(), signal.SIGKILL)
+
+
+def is_killed_once(workdir):
+  wait_for(workdir, 'ready')
+  if not (pathlib.Path(workdir) / 'killed').exists():
+    tell(workdir, 'killed')
+    os.kill(os.getpid(), signal.SIGKILL)
+  print('WARNING: the second one')
+  tell(workdir, 'replaced')
+  idle(workdir)
+
+
+def raises(workdir):
+  wait_for(workdir, 'ready')
+  raise ValueError('no such robot')
+
+
+def explains(workdir):
+  wait_for(workdir, 'ready')
+  raise config_lib.ConfigError('The actions\nhave no bounds.')
+
+
+def describes_itself(workdir):
+  level = logging.getLogger('tensorflow').level
+  tell(workdir, 'described', json.dumps({'level': level, **os.environ}))
+  wait_for(workdir, 'never')
