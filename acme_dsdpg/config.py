@@ -75,7 +75,7 @@ class _Checks:
 
 
 def _matches(value: Any, kind: Any) -> bool:
-  """Whether `value` has the annotated type (bool is no int, int is a float)."""
+  """Returns whether `value` has the annotated type (bool is no int, int is a float)."""
   if kind == Tuple[int, ...]:
     return isinstance(value, tuple) and all(_matches(v, int) for v in value)
   if kind == Optional[str]:
@@ -244,12 +244,12 @@ class DSDPGConfig(_Checks):
 
   @property
   def uses_world_model(self) -> bool:
-    """Whether a world model exists and is trained."""
+    """True if a world model exists and is trained."""
     return self.targets != 'observed'
 
   @property
   def one_step_model(self) -> bool:
-    """Whether the world model spans one environment step instead of N."""
+    """True if the world model spans one environment step instead of N."""
     return self.targets == 'anchored'
 
   @property
@@ -274,7 +274,7 @@ class DSDPGConfig(_Checks):
 
 @dataclasses.dataclass(frozen=True)
 class FaultLimits(_Checks):
-  """How much may go wrong before a run ends or says so.
+  """Limits of what may go wrong before a run ends or says so.
 
   Attributes:
     environment_timeout: seconds that an environment's step or reset may take; those of

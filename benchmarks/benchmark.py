@@ -25,7 +25,6 @@ import tensorflow as tf
 
 from acme_dsdpg import environments
 from acme_dsdpg.agent import agents, presets
-from acme_dsdpg.losses import sobolev
 from acme_dsdpg.running import checkpointing, command_line, environment_guard
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -107,28 +106,6 @@ def step(_):
   return {name: dict(figures(*value)) for name, value in seconds.items()}
 
 
-def target(_):
-  """Measures milliseconds of the Sobolev target at the paper's size."""
-  sys.path.append(str(ROOT))
-  from tests.reference import algorithm1
-
-  config, _, networks, batch = make(**PAPER)
-  shape = [config.dsdpg.batch_size, config.dsdpg.num_samples, config.dsdpg.noise_dim]
-  inputs = batch.observation, batch.action, batch.discount, tf.random.normal(shape)
-  latent = tf.random.normal([shape[0], networks.world_model.latent_size])
-
-  def compiled(target, critic, latent):
-    model = lambda s, a: networks.world_model.decode(s, a, latent)
-    function = lambda: target(model, networks.policy, critic, *inputs)
-    return tf.function(function, jit_compile=True, autograph=False)
-
-  copies, critics = tf.repeat(latent, shape[1], axis=0), [networks.critic.__call__]
-  factored = compiled(sobolev.sobolev_target, networks.critic, latent)
-  letter = compiled(algorithm1.sobolev_target, critics, copies)
-  seconds = in_turn({'factored': factored, 'Algorithm 1 to the letter': letter})
-  return {name: 1e3 * median for name, (_, median) in seconds.items()}
-
-
 def run(directory):
   """Measures a run of 20,000 steps with the default agent."""
   command = [sys.executable, str(ROOT / 'launchers/run_dsdpg.py'), '--env=walker']
@@ -162,7 +139,7 @@ def checkpoint(directory):
   return {'transitions': _TRANSITIONS.value, 'MiB': size / 2**20, **result}
 
 
-PARTS = {part.__name__: part for part in (acting, step, target, run, checkpoint)}
+PARTS = {part.__name__: part for part in (acting, step, run, checkpoint)}
 _PART = flags.DEFINE_multi_enum('part', list(PARTS), list(PARTS), 'What to measure.')
 _TRANSITIONS = flags.DEFINE_integer('transitions', 50_000, 'In the checkpoint.', 1)
 _OUTPUT = flags.DEFINE_string('output', os.devnull, 'JSON file for the figures.')

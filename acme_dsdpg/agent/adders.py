@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Outcome(NamedTuple):
-  """What follows a state and action: arrays, tensors or specs.
+  """The outcome of a state and action: arrays, tensors or specs.
 
   Attributes:
     reward: [...].

@@ -96,7 +96,7 @@ class DSDPGBuilder:
     return iter(dataset)
 
   def make_adder(self, replay_client: reverb.Client) -> adders.Adder:
-    """Makes what writes N-step transitions; see the learner for their discount."""
+    """Makes an adder of N-step transitions; see the learner for their discount."""
     adder = reverb_adders.NStepTransitionAdder(
       client=replay_client,
       n_step=self._config.n_step,

@@ -26,8 +26,8 @@ def make_critic_loss(
     action_size: A.
 
   Returns:
-    MMD^2 (Eqs. 19-22) or, of a point critic, the squared error (Eq. 10); and what brings
-    it to the size of a squared error.
+    MMD^2 (Eqs. 19-22) or, of a point critic, the squared error (Eq. 10); and the factor
+    between it and a squared error.
   """
   if config.critic == 'point':
     return (
@@ -46,7 +46,7 @@ def make_critic_loss(
 def make_kernel(
   config: config_lib.DSDPGConfig, observation_size: int, action_size: int
 ) -> kernels.Kernel:
-  """Makes the kernel on [z ; dz/ds ; dz/da], or on what of it is learned.
+  """Makes the kernel on [z ; dz/ds ; dz/da], or on the part that is learned.
 
   The multiquadric with `gradient_scale` on the gradients, plus `linear_return_weight`
   times the product of the returns.

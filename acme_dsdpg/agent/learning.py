@@ -12,30 +12,14 @@ import tensorflow as tf
 
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import networks as networks_lib
-from acme_dsdpg.agent import adders as agent_adders
-from acme_dsdpg.agent import critic_loss, optimizers
+from acme_dsdpg.agent import batches, critic_loss, optimizers
 from acme_dsdpg.agent import metrics as metrics_lib
+from acme_dsdpg.agent.batches import Batch
 from acme_dsdpg.agent.metrics import Metrics
 from acme_dsdpg.losses import chunks, cvae, dpg, sobolev
 
 # Times the least reconstruction error that was logged.
 _DIVERGED = 30.0
-
-
-class Batch(NamedTuple):
-  """A batch of transitions with normalised observations.
-
-  Attributes:
-    observation: [B, S].
-    action: [B, A].
-    outcome: of the N steps. Discounts are gamma times the transition's.
-    model_outcome: of the steps that the world model spans, N or one.
-  """
-
-  observation: tf.Tensor
-  action: tf.Tensor
-  outcome: agent_adders.Outcome
-  model_outcome: agent_adders.Outcome
 
 
 class Seeds(NamedTuple):
@@ -151,7 +135,7 @@ class DSDPGLearner(acme.Learner):
       raise NonFiniteError(
         f'{self._skipped_in_a_row} updates in a row met losses or gradients that are '
         'not finite.',
-        _named_arrays(transition),
+        batches.named_arrays(transition),
       )
     counts = self._counter.increment(steps=1)
     if int(self._num_steps) % self._log_every == 0:
@@ -218,21 +202,7 @@ class DSDPGLearner(acme.Learner):
     return metrics, ok
 
   def _prepare(self, transition: types.Transition) -> Batch:
-    normalizer = self._networks.normalizer
-
-    def outcome(of) -> agent_adders.Outcome:
-      # NStepTransitionAdder's discount is gamma^(n-1) times the environment's.
-      return agent_adders.Outcome(
-        of.reward, self._config.discount * of.discount, normalizer(of.next_observation)
-      )
-
-    n_step = outcome(transition)
-    return Batch(
-      observation=normalizer(transition.observation),
-      action=transition.action,
-      outcome=n_step,
-      model_outcome=outcome(transition.extras) if self._config.one_step_model else n_step,
-    )
+    return batches.prepare(transition, self._networks.normalizer, self._config)
 
   def _world_model_update(self, batch: Batch, seed: tf.Tensor) -> Update:
     model, outcome = self._networks.world_model, batch.model_outcome
@@ -277,14 +247,14 @@ class DSDPGLearner(acme.Learner):
     model = self._transition_model(batch, seeds.latent)
     result = target(model, batch.model_outcome.discount, self._config.sobolev)
     if self._config.one_step_model:
-      returns = target(observed(batch.outcome), batch.outcome.discount, 'none')
+      returns = target(batches.observed(batch.outcome), batch.outcome.discount, 'none')
       result = tf.concat([returns, result[..., 1:]], axis=-1)
     return result
 
   def _transition_model(self, batch: Batch, seed: tf.Tensor) -> sobolev.Model:
     """Makes (s, a) -> (R, s+), as the targets switch has it."""
     if self._config.targets == 'observed':
-      return observed(batch.outcome)
+      return batches.observed(batch.outcome)
     latent = tf.stop_gradient(self._posterior(batch).sample(seed=seed))
     decode = lambda observation, action: self._networks.world_model.decode(
       observation, action, latent
@@ -383,19 +353,3 @@ class DSDPGLearner(acme.Learner):
 
     tf.cond(ok, apply, lambda: None)
     return ok
-
-
-def observed(outcome: agent_adders.Outcome) -> sobolev.Model:
-  """Makes a model without derivatives: the outcome itself."""
-  return lambda observation, action: (outcome.reward, outcome.next_observation)
-
-
-def _named_arrays(transition: types.Transition) -> Mapping[str, np.ndarray]:
-  """The arrays of a batch by field, for a file."""
-  fields = {
-    name: value for name, value in transition._asdict().items() if name != 'extras'
-  }
-  if isinstance(transition.extras, tuple) and transition.extras:
-    outcome = agent_adders.Outcome(*transition.extras)
-    fields.update({f'first_step_{k}': v for k, v in outcome._asdict().items()})
-  return {name: np.asarray(value) for name, value in fields.items()}

@@ -1,4 +1,4 @@
-"""The agents by name: what each changes of the defaults, and whole configs from that.
+"""The agents by name, each as changes to the defaults, and whole configs from them.
 
 The agents of the paper are settings of three independent switches (`critic`, `sobolev`,
 `targets`) with the paper's kernel and KL weight. TensorFlow is not imported here.

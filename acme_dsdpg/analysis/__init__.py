@@ -1,1 +1,1 @@
-"""What is computed from finished runs: curves, tables, diagnoses and sweeps."""
+"""Analyses of finished runs: curves, tables, diagnoses; and sweeps of many runs."""

@@ -100,14 +100,14 @@ def read_references(path: str, agents: Sequence[str]) -> Dict[str, Dict[str, Pub
 
 
 def at_equal_steps(seeds: Sequence[Run]) -> Tuple[np.ndarray, np.ndarray]:
-  """Steps [T] and returns [E, T] as far as all seeds have come, at the first's steps."""
+  """Returns the first seed's steps [T], as far as all have come, and returns [E, T]."""
   steps = seeds[0].steps
   steps = steps[steps <= min(run.steps[-1] for run in seeds)]
   return steps, np.stack([np.interp(steps, run.steps, run.returns) for run in seeds])
 
 
 def interquartile_mean(values: np.ndarray) -> np.ndarray:
-  """The mean over the first axis without the lowest and the highest quarter.
+  """Returns the mean over the first axis without the lowest and the highest quarter.
 
   Of fewer than four values no whole value is in a quarter: it is their mean.
   """
@@ -118,7 +118,7 @@ def interquartile_mean(values: np.ndarray) -> np.ndarray:
 def bootstrap_interval(
   values: np.ndarray, repeats: int = 2_000
 ) -> Tuple[np.ndarray, np.ndarray]:
-  """The 95% percentile bootstrap interval of `interquartile_mean`; seeded.
+  """Returns the 95% percentile bootstrap interval of `interquartile_mean`; seeded.
 
   Args:
     values: [E, T]; the E seeds are resampled, each with all of its T values.
@@ -134,7 +134,7 @@ def bootstrap_interval(
 
 
 def table(runs: Runs, num_last: int) -> str:
-  """Markdown: the return at quarters of the run, and of the last `num_last` evaluations.
+  """Formats, as Markdown, returns at quarters of the run and of its last evaluations.
 
   Means over seeds, with the standard deviation over seeds (of a sample, n - 1) where
   there are several.
@@ -157,7 +157,7 @@ def table(runs: Runs, num_last: int) -> str:
 
 
 def reached(runs: Runs, returns: Sequence[float]) -> str:
-  """Markdown: steps and seconds to the first evaluation at or above each return.
+  """Formats, as Markdown, steps and seconds to the first evaluation at each return.
 
   Of the median seed (of an even number the later one), one that does not get there being
   the last; as far as all seeds have come.
@@ -178,7 +178,7 @@ def reached(runs: Runs, returns: Sequence[float]) -> str:
 
 
 def aggregate(runs: Runs, num_last: int) -> Dict[str, np.ndarray]:
-  """{agent: [seeds, tasks]} of returns / 1000, of agents that ran on all the tasks.
+  """Returns {agent: [seeds, tasks]}, returns / 1000, of agents with runs on all tasks.
 
   A run's value is the mean of its last evaluations, as far as all of these agents' runs
   on the task have come; surplus seeds are left out.
@@ -208,7 +208,7 @@ def aggregate(runs: Runs, num_last: int) -> Dict[str, np.ndarray]:
 def compare(
   scores: Mapping[str, np.ndarray], repeats: int = 2_000
 ) -> Tuple[Dict[str, Interval], Dict[Tuple[str, str], Interval]]:
-  """Interquartile means, and probabilities of improvement of each over each other.
+  """Estimates interquartile means, and probabilities of improvement of pairs of agents.
 
   Args:
     scores: `aggregate`'s.
@@ -242,7 +242,7 @@ def compare(
 def comparison(
   means: Mapping[str, Interval], improvements: Mapping[Tuple[str, str], Interval]
 ) -> str:
-  """Markdown: two tables of what `compare` returns."""
+  """Formats, as Markdown, two tables of what `compare` returns."""
   lines = [
     '| agent | interquartile mean of return / 1000 | 95% interval |',
     '|---|---|---|',
@@ -276,7 +276,7 @@ def _first_at(run: Run, aim: float, end: float) -> Tuple[float, float]:
 
 
 def _probability_of_improvement(better: np.ndarray, than: np.ndarray) -> float:
-  """As rliable's of the same name, of [seeds, tasks] each, without its slow rank test."""
+  """Computes what rliable's does, of [seeds, tasks] each, without its slow rank test."""
   better, than = better[:, np.newaxis], than[np.newaxis]
   return np.mean((better > than) + 0.5 * (better == than))
 

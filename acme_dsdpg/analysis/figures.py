@@ -108,7 +108,7 @@ def _colours(agents):
 
 
 def _seed_counts(runs, agent):
-  """How many seeds an agent has, in words; tasks may differ in it."""
+  """Says how many seeds an agent has; tasks may differ in it."""
   counts = {len(by_agent[agent]) for by_agent in runs.values() if agent in by_agent}
   least, most = min(counts), max(counts)
   plural = 's' if most > 1 else ''

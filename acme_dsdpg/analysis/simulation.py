@@ -81,7 +81,7 @@ class Simulator:
     num_steps: int,
     discount: float,
   ) -> np.ndarray:
-    """`choose` is given the observation, None before the first step."""
+    """Runs; `choose` is given the observation, None before the first step."""
     physics = self._base.physics
     for field, value in state.model.items():
       getattr(physics.model, field)[:] = value

@@ -49,12 +49,12 @@ class Run:
 
   @property
   def complete(self) -> bool:
-    """Whether the last evaluation is that of the last step."""
+    """True if the last evaluation is that of the last step."""
     return self.progress()[0] >= self.config.num_steps
 
   @property
   def state(self) -> str:
-    """One of 'waiting', 'running', 'complete' and 'failed'."""
+    """The state: 'waiting', 'running', 'complete' or 'failed'."""
     if self.failed:
       return 'failed'
     if self.process is not None:

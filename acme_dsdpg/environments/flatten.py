@@ -1,4 +1,4 @@
-"""Nested observations to one float32 vector."""
+"""Flattening of nested observations to one float32 vector."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ import tree
 
 
 def flatten(observation: Any) -> np.ndarray:
-  """One float32 vector of a nested observation, in sorted order of its keys."""
+  """Returns a nested observation as one float32 vector, its keys sorted."""
   leaves = [np.ravel(leaf) for leaf in tree.flatten(observation)]
   return np.concatenate(leaves).astype(np.float32)
 

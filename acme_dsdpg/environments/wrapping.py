@@ -1,4 +1,4 @@
-"""Anyone's dm_env environments, checked, and made what the agent wants.
+"""Checks and wrappers of anyone's dm_env environments.
 
 Observations become one flat float32 vector, actions one vector in [-1, 1].
 """
@@ -14,7 +14,7 @@ from acme_dsdpg import config as config_lib
 
 
 def wrap(environment: dm_env.Environment) -> dm_env.Environment:
-  """Checks an environment and makes its specs what the agent wants.
+  """Checks an environment and wraps it so that its specs are what the agent wants.
 
   Observations: nested dicts, lists and scalars of any float, integer or bool type
   are flattened in a fixed order (keys sorted) to one float32 vector. Actions: one

@@ -13,7 +13,7 @@ MAX_ROWS = 800
 
 
 def chunk_size(batch_size: int, num_samples: int) -> int:
-  """States a chunk: the largest divisor of the batch that keeps to `MAX_ROWS`.
+  """Returns the states of a chunk: the batch's largest divisor within `MAX_ROWS`.
 
   The whole batch on a GPU, and where the only divisors are tiny.
   """
@@ -27,7 +27,7 @@ def chunk_size(batch_size: int, num_samples: int) -> int:
 def map_chunks(
   function: Callable[..., tf.Tensor], tensors: Sequence[tf.Tensor], size: int
 ) -> tf.Tensor:
-  """`function(*tensors)`, computed for `size` of the leading axis at a time.
+  """Computes `function(*tensors)` for `size` of the leading axis at a time.
 
   Args:
     function: [n, ...] tensors to one [n, ...], each row by itself.
@@ -47,7 +47,7 @@ def map_chunks(
 def mean_over_chunks(
   function: Callable[..., Any], tensors: Sequence[tf.Tensor], size: int
 ) -> Any:
-  """The mean of `function` over chunks: of a mean over rows, that over all rows.
+  """Computes the mean of `function` over chunks: of a mean over rows, that over all rows.
 
   Args:
     function: [n, ...] tensors to a nest of tensors, each a mean over the n rows.
@@ -73,5 +73,5 @@ def mean_over_chunks(
 
 
 def _split(x: tf.Tensor, size: int) -> tf.Tensor:
-  """[B, ...] -> [B / size, size, ...]."""
+  """Splits [B, ...] into [B / size, size, ...]."""
   return tf.reshape(x, [x.shape[0] // size, size, *x.shape[1:]])

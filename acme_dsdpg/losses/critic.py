@@ -6,7 +6,7 @@ import tensorflow as tf
 def sobolev_squared_error(
   x: tf.Tensor, y: tf.Tensor, gradient_weight: float = 1.0
 ) -> tf.Tensor:
-  """|z_x - z_y|^2 + lambda |grad_x - grad_y|^2 on Sobolev samples (Eq. 10).
+  """Computes |z_x - z_y|^2 + lambda |grad_x - grad_y|^2 of Sobolev samples (Eq. 10).
 
   Args:
     x: [B, 1, D] float, first coordinate the return, the others its gradient.

@@ -25,7 +25,7 @@ def cvae_loss(
   kl_weight: float,
   seed: tf.Tensor,
 ) -> CVAELoss:
-  """Negative ELBO of a beta-VAE with a Gaussian decoder of fixed variance (Eq. 30).
+  """Computes the negative ELBO of a beta-VAE, decoder variance fixed (Eq. 30).
 
       loss = mean_b( sum_j (s+_bj - s^_bj)^2 + (R_b - R^_b)^2 )
              + kl_weight * mean_b KL(q_b || prior)

@@ -8,7 +8,7 @@ import tensorflow as tf
 def value_and_jacobian(
   function: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor
 ) -> Tuple[tf.Tensor, tf.Tensor]:
-  """A row-wise function's value and Jacobian, in forward mode.
+  """Computes a row-wise function's value and Jacobian, in forward mode.
 
   An outcome [R ; s+ ; a+] has more coordinates than it is differentiated by.
 
@@ -38,7 +38,7 @@ def value_and_jacobian(
 def value_and_pull_back(
   function: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor
 ) -> Tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-  """A row-wise function's value, and its transposed Jacobian as a function.
+  """Computes a row-wise function's value, and makes its transposed Jacobian a function.
 
   In reverse mode: of M cotangents a row it costs M backward passes through one shared
   primal, where `value_and_jacobian` costs X forward ones.

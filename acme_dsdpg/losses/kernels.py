@@ -25,7 +25,7 @@ _MAX_UNROLLED = 32
 
 
 def _sum_of_coordinates(function: Kernel, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-  """Sum over the last axis of an element-wise function."""
+  """Sums an element-wise function over the last axis."""
   size = x.shape[-1]
   if size > _MAX_UNROLLED:
     return tf.reduce_sum(function(x, y), axis=-1)
@@ -33,13 +33,13 @@ def _sum_of_coordinates(function: Kernel, x: tf.Tensor, y: tf.Tensor) -> tf.Tens
 
 
 def squared_distance(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-  """|x - y|^2 over the last axis."""
+  """Computes |x - y|^2 over the last axis."""
   return _sum_of_coordinates(tf.math.squared_difference, x, y)
 
 
 @dataclasses.dataclass(frozen=True)
 class Multiquadric:
-  """k(x, y) = -sqrt(1 + h^2 |x - y|^2) (A.8; Killingberg & Langseth, 2023)."""
+  """The kernel k(x, y) = -sqrt(1 + h^2 |x - y|^2) (A.8; Killingberg & Langseth, 2023)."""
 
   h: float = 100.0
 
@@ -52,7 +52,7 @@ class Multiquadric:
 
 @dataclasses.dataclass(frozen=True)
 class RBF:
-  """k(x, y) = sum_i exp(-|x - y|^2 / (2 sigma_i^2)) (Eq. 37)."""
+  """The kernel k(x, y) = sum_i exp(-|x - y|^2 / (2 sigma_i^2)) (Eq. 37)."""
 
   bandwidths: Tuple[float, ...]
 
@@ -70,7 +70,7 @@ class RBF:
 
 @dataclasses.dataclass(frozen=True)
 class RationalQuadratic:
-  """k(x, y) = (1 + |x - y|^2 / (2 alpha))^-alpha (Eq. 38)."""
+  """The kernel k(x, y) = (1 + |x - y|^2 / (2 alpha))^-alpha (Eq. 38)."""
 
   alpha: float = 1.0
 
@@ -83,7 +83,7 @@ class RationalQuadratic:
 
 @dataclasses.dataclass(frozen=True)
 class Linear:
-  """k(x, y) = <x, y>: its biased MMD^2 is |mean X - mean Y|^2."""
+  """The kernel k(x, y) = <x, y>: its biased MMD^2 is |mean X - mean Y|^2."""
 
   def __call__(self, x, y):
     return tf.reduce_sum(x * y, axis=-1)
@@ -91,7 +91,7 @@ class Linear:
 
 @dataclasses.dataclass(frozen=True)
 class Scaled:
-  """k(w x, w y) with a factor for each coordinate; a factor of 0 drops it."""
+  """The kernel k(w x, w y) with a factor for each coordinate; a factor of 0 drops it."""
 
   kernel: Kernel
   scales: Tuple[float, ...]
@@ -110,7 +110,7 @@ class Scaled:
 
 @dataclasses.dataclass(frozen=True)
 class Sum:
-  """k(x, y) = sum_i weight_i k_i(x, y), weights >= 0."""
+  """The kernel k(x, y) = sum_i weight_i k_i(x, y), weights >= 0."""
 
   terms: Tuple[Tuple[float, Kernel], ...]
 

@@ -8,7 +8,7 @@ from acme_dsdpg.losses import kernels
 def mmd2(
   x: tf.Tensor, y: tf.Tensor, kernel: kernels.Kernel, unbiased: bool = False
 ) -> tf.Tensor:
-  """MMD^2 = mean k(X, X) + mean k(Y, Y) - 2 mean k(X, Y) (Eqs. 19-22).
+  """Computes MMD^2 = mean k(X, X) + mean k(Y, Y) - 2 mean k(X, Y) (Eqs. 19-22).
 
   The biased V-statistic averages over all pairs (Eq. 22, the paper's). The
   unbiased one leaves i = j out of the two self terms and keeps every pair of the
@@ -47,5 +47,5 @@ def mmd2(
 
 
 def _gram(kernel: kernels.Kernel, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-  """K of every pair: [..., M, N]."""
+  """Computes k of every pair: [..., M, N]."""
   return kernel(x[..., :, tf.newaxis, :], y[..., tf.newaxis, :, :])

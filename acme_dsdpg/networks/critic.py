@@ -88,7 +88,7 @@ class SampledCritic(abc.ABC):
 
 
 def _flatten(noise: tf.Tensor) -> tf.Tensor:
-  """[B, M, K] -> [B * M, K]."""
+  """Flattens [B, M, K] to [B * M, K]."""
   return tf.reshape(noise, [noise.shape[0] * noise.shape[1], noise.shape[2]])
 
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 
 def swish(x: tf.Tensor) -> tf.Tensor:
-  """Swish, x sigmoid(x) (Ramachandran et al., 2017).
+  """Computes Swish, x sigmoid(x) (Ramachandran et al., 2017).
 
   Written out, so that derivatives of every order are the tape's own; `tf.nn.swish`
   carries a custom gradient.
@@ -16,7 +16,7 @@ def swish(x: tf.Tensor) -> tf.Tensor:
 
 
 def seeds(seed: int) -> Iterator[int]:
-  """An endless stream of distinct seeds for initializers."""
+  """Yields distinct seeds for initializers, without end."""
   generator = np.random.default_rng(seed)
   while True:
     yield int(generator.integers(2**31))
@@ -35,10 +35,10 @@ def _glorot_uniform(seed: int):
 
 
 def _fan_in_normal(scale: float, seed: int):
-  """Truncated at two deviations, of variance scale / fan in."""
+  """Normal with variance scale / fan in, truncated at two standard deviations."""
 
   def initialize(shape, dtype):
-    # 0.88 is the deviation of a unit normal truncated at 2.
+    # 0.88 is the standard deviation of a unit normal truncated at 2.
     stddev = np.sqrt(scale / shape[0]) / 0.87962566103423978
     return tf.random.stateless_truncated_normal(shape, [seed, 0], 0.0, stddev, dtype)
 
@@ -137,7 +137,7 @@ class MLP(tf.keras.layers.Layer):
     return self.from_terms(self.input_terms(x))
 
   def input_terms(self, x: tf.Tensor, start: int = 0) -> List[tf.Tensor]:
-    """What some columns of the input contribute: linear in them.
+    """Returns the terms of some columns of the input: linear in them.
 
     The input enters each hidden layer through a product with its kernel, so what
     rows share can be computed once for all of them, and repeated.
@@ -159,7 +159,7 @@ class MLP(tf.keras.layers.Layer):
   def input_gradient(
     self, gradients: Sequence[tf.Tensor], start: int, stop: int
   ) -> tf.Tensor:
-    """From derivatives by the terms those by input columns: `input_terms` transposed.
+    """Turns derivatives by the terms into those by input columns, transposed.
 
     Args:
       gradients: of a row's output by each of its terms, [N, H_i].
@@ -176,7 +176,7 @@ class MLP(tf.keras.layers.Layer):
     return tf.add_n(columns)
 
   def from_terms(self, terms: Sequence[tf.Tensor]) -> tf.Tensor:
-    """The output, [N, output_size], from the terms of the whole input."""
+    """Returns the output, [N, output_size], from the terms of the whole input."""
     h = terms[-1] if self._adds_input else None
     for i, layer in enumerate(self._hidden):
       products = [terms[i]] if i == 0 or self._skips else []
@@ -195,6 +195,6 @@ class MLP(tf.keras.layers.Layer):
     return self._output(h)
 
   def _input_kernels(self) -> List[tf.Tensor]:
-    """[input_size, H_i] each: the last rows of each hidden layer's kernel."""
+    """The last rows of each hidden layer's kernel, [input_size, H_i] each."""
     taking = self._hidden if self._skips else self._hidden[:1]
     return [layer.kernel[-self._input_size :] for layer in taking]

@@ -1,4 +1,4 @@
-"""The deterministic policy and what stands between it and raw observations."""
+"""The deterministic policy, and the normalizer of its observations."""
 
 from typing import Sequence
 

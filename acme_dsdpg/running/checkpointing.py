@@ -235,7 +235,7 @@ def is_saving(workdir: str) -> bool:
 def replay_checkpointer(
   workdir: str, checkpoint: Optional[Checkpoint], tables: List[Any]
 ):
-  """Makes what `reverb.Server` loads the checkpoint's replay by, into today's `tables`.
+  """Makes a checkpointer for `reverb.Server`, of the checkpoint's replay.
 
   Reverb would bring back the sizes and the rate limiter of the time of saving; the
   items are loaded under today's instead, the oldest dropped where there are too many.
@@ -257,7 +257,7 @@ def replay_checkpointer(
 
 
 def _adapt_replay(source: str, target: str, tables: List[Any]):
-  """A copy of Reverb's checkpoint with the tables' present size and rate limiter."""
+  """Copies Reverb's checkpoint with the tables' present size and rate limiter."""
   from reverb.cc.checkpointing import checkpoint_pb2
   import tensorflow as tf
 
@@ -290,7 +290,7 @@ def _link_or_copy(source: str, target: str):
 
 
 def _adapt_limiter(saved, now):
-  """Today's ratio and slack; the saved surplus of inserts over samples."""
+  """Sets today's ratio and slack, and keeps the surplus of inserts over samples."""
   surplus = saved.insert_count * saved.samples_per_insert - saved.sample_count
   surplus = min(max(surplus, now.min_diff), now.max_diff)
   saved.sample_count = max(0, int(saved.insert_count * now.samples_per_insert - surplus))
@@ -303,7 +303,7 @@ def _directory(workdir: str) -> str:
 
 
 def _paths(directory: str) -> List[str]:
-  """Paths of the checkpoints, oldest first."""
+  """Returns the paths of the checkpoints, oldest first."""
   names = os.listdir(directory) if os.path.isdir(directory) else []
   return [os.path.join(directory, n) for n in sorted(names) if re.fullmatch(r'\d{6}', n)]
 
@@ -328,7 +328,7 @@ def _read(path: str) -> Checkpoint:
 
 
 def _files(path: str) -> List[str]:
-  """Every file below `path`, relative to it."""
+  """Returns every file below `path`, relative to it."""
   return sorted(
     os.path.relpath(os.path.join(directory, name), path)
     for directory, _, names in os.walk(path)
@@ -341,7 +341,7 @@ def _checksum(manifest: Mapping[str, Any]) -> int:
 
 
 def _fingerprint(path: str, name: str) -> List[int]:
-  """[size in bytes, CRC-32], of what has reached the disk."""
+  """Returns [size in bytes, CRC-32] of what has reached the disk."""
   size = crc = 0
   with open(os.path.join(path, name), 'rb') as file:
     os.fsync(file.fileno())
@@ -356,7 +356,7 @@ def _empty(directory: str):
 
 
 def _variables(value: Any) -> List[Any]:
-  """Of a module, an optimizer, or a variable itself."""
+  """Returns the variables of a module or an optimizer, or a variable itself."""
   variables = getattr(value, 'variables', None)
   if variables is None:
     return [value] if hasattr(value, 'assign') else []

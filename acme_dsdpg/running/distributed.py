@@ -181,7 +181,7 @@ def _note(signum: int, interrupts: List[int]) -> Any:
 
 @contextlib.contextmanager
 def _temporary_directory(workdir: str) -> Iterator[None]:
-  """Where TensorFlow, Reverb and Launchpad leave files, this process's included."""
+  """Makes a place for the files of TensorFlow, Reverb and Launchpad, and removes it."""
   path = os.path.join(workdir, 'tmp')
   shutil.rmtree(path, ignore_errors=True)  # Of a launcher that was killed.
   os.mkdir(path)
@@ -255,7 +255,7 @@ def _watch(
 
 
 def _restart(process: subprocess.Popen, name: str, workdir: str) -> subprocess.Popen:
-  """An actor like one that has ended, its output appended to the same log."""
+  """Starts an actor like one that has ended, its output appended to the same log."""
   env = {**os.environ, **_environment(learner=False)}
   with open(
     os.path.join(monitoring.log_directory(workdir), name), 'a', encoding='utf-8'
@@ -264,7 +264,7 @@ def _restart(process: subprocess.Popen, name: str, workdir: str) -> subprocess.P
 
 
 def _stop(processes: Processes, interrupts: List[int], workdir: str):
-  """Stops what runs: actors, so that nothing is counted after the learner has saved;
+  """Stops the processes: actors, so that nothing is counted after the learner has saved;
   then the learner, while the counter still answers; then the others.
 
   A second interrupt, as time running out, kills.

@@ -1,4 +1,4 @@
-"""How a run ends before its last step. TensorFlow is not imported here."""
+"""Errors that end a run or an episode. TensorFlow is not imported here."""
 
 import os
 from typing import Any, Mapping

@@ -15,7 +15,7 @@ from acme_dsdpg.running import notices
 def make_logger(
   workdir: str, label: str, steps_key: Optional[str] = 'actor_steps'
 ) -> loggers.Logger:
-  """Makes what appends rows to `logs/<label>.csv` and to TensorBoard's files.
+  """Makes a logger that appends rows to `logs/<label>.csv` and to TensorBoard's files.
 
   Args:
     workdir: the run directory.

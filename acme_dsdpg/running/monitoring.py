@@ -1,7 +1,6 @@
-"""What the launcher of a distributed run reads of its processes, for a person.
+"""Reports on the processes of a distributed run, for a person at its launcher.
 
-Their rows and their warnings as they come, who waits for whom in replay, and in the end
-what a process died of.
+Rows and warnings as they come, starvation in replay, and the cause of a process's death.
 """
 
 import csv
@@ -22,12 +21,12 @@ _WARNING = re.compile(r'WARNING: |W\d{4} \S+ +\d+ \S+\] ')
 
 
 def log_directory(workdir: str) -> str:
-  """Where the output of the processes goes, one file each."""
+  """Returns the directory of the processes' output, one file each."""
   return os.path.join(workdir, 'logs', 'launchpad')
 
 
 def cause(name: str, returncode: int, workdir: str) -> str:
-  """Why a process ended: a sentence, or the traceback where there is one."""
+  """Says why a process ended: a sentence, or the traceback where there is one."""
   path = os.path.join(log_directory(workdir), name)
   if returncode < 0:
     return f'{name} was killed by {signal.Signals(-returncode).name} (log: {path})'
@@ -77,12 +76,12 @@ class Progress:
 
 
 class Starvation:
-  """Who waits for whom, where replay's rate limiter has let nobody pass for long."""
+  """Reports starvation: replay's rate limiter has let nobody pass for long."""
 
   _EVERY = 5.0  # Seconds between two looks.
 
   def __init__(self, replay_address: str, timeout: float):
-    """Initializes the watch.
+    """Initializes the report.
 
     Args:
       replay_address: of a server with one table.
@@ -94,7 +93,7 @@ class Starvation:
     self._since = self._looked = time.time()
 
   def line(self) -> Optional[str]:
-    """A sentence when it is due."""
+    """Returns a sentence when it is due."""
     now = time.time()
     if now - self._looked < min(self._EVERY, self._timeout / 4):
       return None
@@ -129,13 +128,13 @@ class Starvation:
 
 
 class _Appended:
-  """What has been appended to files since the last look."""
+  """Text that has been appended to files since the last look."""
 
   def __init__(self):
     self._seen: Dict[str, int] = {}
 
   def text(self, path: str) -> str:
-    """Whole lines: the last one may be half written."""
+    """Returns whole lines: the last one may be half written."""
     seen = self._seen.setdefault(path, 0)
     with open(path, 'rb') as file:
       file.seek(seen)

@@ -1,4 +1,4 @@
-"""What native code writes to stderr, kept from the terminal."""
+"""Redirection of native code's stderr, away from the terminal."""
 
 import contextlib
 import os
@@ -7,13 +7,13 @@ from typing import Iterator
 
 
 def path(workdir: str) -> str:
-  """Returns the file of a run directory in which it ends up."""
+  """Returns the file in a run directory that it is appended to."""
   return os.path.join(workdir, 'logs', 'native.log')
 
 
 @contextlib.contextmanager
 def redirected(workdir: str) -> Iterator[None]:
-  """Within it stderr is appended to the run's `native.log`; exceptions pass as ever.
+  """Appends stderr to the run's `native.log` within it; exceptions pass as ever.
 
   For Reverb's server, which reports its start and stop at any log level, and for XLA's
   alarm about a slow compilation. If TensorFlow aborts, its last words are in the file.

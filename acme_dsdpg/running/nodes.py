@@ -43,7 +43,7 @@ from acme_dsdpg.running import loggers as run_loggers
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-  """What every node needs to know of the run; picklable."""
+  """The run as every node knows it; picklable."""
 
   config: config_lib.ExperimentConfig
   workdir: str
@@ -63,7 +63,7 @@ def make_replay_tables(run: Run) -> List[reverb.Table]:
 
 
 def make_replay_checkpointer(run: Run) -> reverb.checkpointers.CheckpointerBase:
-  """Makes what restores the checkpoint's replay and saves it when the learner asks."""
+  """Makes the checkpointer that restores replay and saves it when the learner asks."""
   tables = make_replay_tables(run)
   return checkpointing.replay_checkpointer(run.workdir, run.checkpoint, tables)
 

@@ -1,4 +1,4 @@
-"""How the processes of a program begin and end; light to import."""
+"""Beginning and end of a program's processes; light to import."""
 
 import ctypes
 import dataclasses
@@ -18,7 +18,7 @@ _EXPLAINED = (config_lib.ConfigError, errors.RunFailedError)
 
 
 def begin(parent: int):
-  """Is the first thing that a process runs; see `die_with_parent` and `libraries`."""
+  """Begins a process; see `die_with_parent` and `libraries.set_up`."""
   die_with_parent(parent)
   libraries.set_up()
 
@@ -61,7 +61,7 @@ def die(kind, value, trace):
 
 
 def stop_at(num_steps: int, counter: Any, learner: Any, evaluator: Any):
-  """Is a node: returns when that many steps are taken, learned from and evaluated."""
+  """Waits, as a node, until that many steps are taken, learned from and evaluated."""
   while counter.get_counts().get('actor_steps', 0) < num_steps:
     time.sleep(0.5)
   learner.finish()

@@ -38,10 +38,10 @@ _NOT_OF_BASELINES = (
 
 @dataclasses.dataclass(frozen=True)
 class RecordedConfig:
-  """What a run has recorded.
+  """The config of a run, as today's config can say it, and the rest.
 
   Attributes:
-    config: what of it today's config can say.
+    config: the fields that today's config has.
     retired: the values of retired fields that were not off, by name.
   """
 
@@ -59,7 +59,7 @@ class RecordedConfig:
 
 
 def read(text: str) -> RecordedConfig:
-  """Reads what `ExperimentConfig.to_json` wrote.
+  """Reads the JSON of `ExperimentConfig.to_json`, of this version or an earlier one.
 
   A field younger than the text has its default. A baseline's fields that do not apply
   to it are today's defaults, whatever they were.

@@ -108,7 +108,7 @@ def _empty(workdir: str):
 
 
 def load(workdir: str, resumable: bool = False) -> config_lib.ExperimentConfig:
-  """Reads the config of the run in `workdir`, what of it today's config can say.
+  """Reads the config of the run in `workdir`, the fields that today's config has.
 
   Args:
     workdir: the run directory.

@@ -1,4 +1,4 @@
-"""What the figures are made of: a method in a regime, and which figure needs which.
+"""Arms of the figures: a method in a regime each, and which figure needs which.
 
 TensorFlow is not imported here.
 """
@@ -53,7 +53,7 @@ class Arm:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-  """What the arms of a run directory share.
+  """Settings shared by the arms of a run directory.
 
   Attributes:
     num_steps: optimizer steps (A.7).
@@ -67,7 +67,7 @@ class Settings:
 
 
 def methods(**kwargs) -> List[Arm]:
-  """Both kinds of generator, with and without gradient information."""
+  """Returns both kinds of generator, with and without gradient information."""
   return [
     Arm(method, sobolev, **kwargs)
     for method in ('cgmmn', 'regression')
@@ -76,17 +76,17 @@ def methods(**kwargs) -> List[Arm]:
 
 
 def middle(num_points: Sequence[int]) -> int:
-  """The number of points whose training and predictions are shown."""
+  """Returns the number of points whose training and predictions are shown."""
   return sorted(num_points)[(len(num_points) - 1) // 2]
 
 
 def few_points(num_points: Sequence[int]) -> List[Arm]:
-  """All methods on points drawn once."""
+  """Returns all methods on points drawn once."""
   return [arm for n in num_points for arm in methods(num_points=n)]
 
 
 def noisy(num_points: Sequence[int]) -> List[Arm]:
-  """The regression with noise on its input."""
+  """Returns the regression with noise on its input."""
   return [
     Arm('regression', num_points=n, input_noise=sigma)
     for n in num_points
@@ -95,7 +95,7 @@ def noisy(num_points: Sequence[int]) -> List[Arm]:
 
 
 def regressions(num_points: Sequence[int]) -> List[Arm]:
-  """The regression without and with noise, and with gradient information."""
+  """Returns the regression without and with noise, and with gradient information."""
   clean = [arm for arm in few_points(num_points) if arm.method == 'regression']
   return clean + noisy(num_points)
 

@@ -1,4 +1,4 @@
-"""Trains what the figures show: one arm is one method in one regime, all its seeds.
+"""Training of the arms: one arm is one method in one regime, all its seeds.
 
 An arm's directory holds `metrics.csv` and a checkpoint of all its models. The two are
 written together at every evaluation, so that an arm which was stopped at any moment
@@ -30,7 +30,7 @@ _SECOND_DERIVATIVE_SAMPLES = 32  # A mean of absolute values: few are enough.
 
 
 class Model(Protocol):
-  """The models of an arm's seeds: what trains, is saved, and is measured."""
+  """The models of an arm's seeds, to be trained, saved and measured."""
 
   trainer: tf.Module
 
@@ -38,11 +38,11 @@ class Model(Protocol):
     """Draws the batch of this step, int scalar, and takes it."""
 
   def evaluate(self) -> List[Dict[str, float]]:
-    """The metrics of each seed."""
+    """Computes the metrics of each seed."""
 
 
 def make(arm: Arm, num_seeds: int, jit_compile: bool = True) -> Model:
-  """The untrained models of an arm."""
+  """Makes the untrained models of an arm."""
   kind = _Autoencoder if arm.method == 'cvae' else _Generator
   return kind(arm, num_seeds, jit_compile)
 
@@ -89,7 +89,7 @@ def train(
 
 
 def restore(arm: Arm, num_seeds: int, directory: str) -> Model:
-  """The trained models of an arm.
+  """Restores the trained models of an arm.
 
   Raises:
     FileNotFoundError: it has not been trained.
@@ -103,7 +103,7 @@ def restore(arm: Arm, num_seeds: int, directory: str) -> Model:
 
 
 def read_metrics(directory: str, arm: Arm) -> List[Dict[str, float]]:
-  """The rows of an arm's `metrics.csv`; none before its first evaluation."""
+  """Reads the rows of an arm's `metrics.csv`; none before its first evaluation."""
   try:
     with open(_metrics_file(directory, arm), encoding='utf-8') as file:
       rows = list(csv.DictReader(file))
@@ -114,7 +114,7 @@ def read_metrics(directory: str, arm: Arm) -> List[Dict[str, float]]:
 
 
 def at_the_end(directory: str, arm: Arm, metric: str) -> np.ndarray:
-  """A metric of each seed, [E]: the mean of its last evaluations, `LAST_EVALUATIONS`."""
+  """Computes a metric of each seed, [E], its mean over `LAST_EVALUATIONS`."""
   rows = [row for row in read_metrics(directory, arm) if row['step']]
   last = sorted({row['step'] for row in rows})[-LAST_EVALUATIONS:]
   seeds = sorted({row['seed'] for row in rows})
@@ -146,7 +146,7 @@ def write_summary(path: str, directory: str, arms: Sequence[Arm], settings: Sett
 
 
 def arm_directory(directory: str, arm: Arm) -> str:
-  """Where an arm's files are."""
+  """Returns the directory of an arm's files."""
   return os.path.join(directory, 'arms', arm.name)
 
 
@@ -167,7 +167,7 @@ def _evaluate(model: Model, step: int, seconds: float) -> List[Dict[str, Any]]:
 
 
 def _save(model: Model, manager: tf.train.CheckpointManager, path: str, rows):
-  """The metrics first: rows past the checkpoint's step are dropped on resuming."""
+  """Saves, the metrics first: rows past the checkpoint's step are dropped on resuming."""
   target = os.path.join(path, 'metrics.csv')
   with open(f'{target}.tmp', 'w', encoding='utf-8', newline='') as file:
     writer = csv.DictWriter(file, rows[0], lineterminator='\n')
@@ -246,11 +246,11 @@ class _Generator:
 
   @property
   def points(self) -> Optional[problem.Samples]:
-    """Every seed's points, where they are drawn once: x [E, B, 1] and so on."""
+    """Points of every seed, where they are drawn once: x [E, B, 1] and so on."""
     return self._data.fixed
 
   def samples(self, x: tf.Tensor, num_samples: int) -> tf.Tensor:
-    """[f ; f'] of every seed at x [B, 1]: [E, B, M, 2]; one sample of a regression."""
+    """Draws [f ; f'] of every seed at x [B, 1]: [E, B, M, 2]; M = 1 of a regression."""
     return self.trainer.samples(x, num_samples if self._noise_dim else 1)
 
   def _metrics(self) -> List[Dict[str, tf.Tensor]]:

@@ -1,4 +1,4 @@
-"""How Figs. 2-4 and 6-10 are drawn from trained arms.
+"""Figs. 2-4 and 6-10, drawn from trained arms.
 
 `DRAW[n]` takes the run directory, its settings, and the numbers of points drawn once.
 """

@@ -52,7 +52,7 @@ class GradientInference(tf.Module):
     return tf.stack(losses)
 
   def reconstruct(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    """Reconstructions and the gradients inferred from them.
+    """Reconstructs y, and infers gradients from that.
 
     Args:
       x: [B, 1].
@@ -77,7 +77,7 @@ class GradientInference(tf.Module):
 def errors(
   model: GradientInference, x: tf.Tensor, num_draws: int
 ) -> Tuple[tf.Tensor, tf.Tensor]:
-  """Mean squared errors over the five modes at each x [B, 1]: of y^ and of dy^/dx.
+  """Computes the mean squared errors of y^ and of dy^/dx over the modes at each x [B, 1].
 
   Where the modes cross, y does not tell them apart: the best that can be inferred is
   the conditional mean 2 cos x, whose error is the modes' variance, 2 cos^2 x.

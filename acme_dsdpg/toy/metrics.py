@@ -1,4 +1,4 @@
-"""What Figs. 3, 4, 9 and 10 show, of a generator at given x."""
+"""Metrics of Figs. 3, 4, 9 and 10, of a generator at given x."""
 
 import tensorflow as tf
 
@@ -7,7 +7,7 @@ from acme_dsdpg.toy import problem, supervised
 
 
 def joint_mmd(samples: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-  """MMD between samples of [f ; f'] and the five modes, mean over x (Fig. 3, left).
+  """Computes the mean over x of the MMD between [f ; f'] and the modes (Fig. 3, left).
 
   Rational quadratic kernel, alpha 1 (Eq. 38); the square root of the biased MMD^2,
   whose terms with the modes are exact expectations, as they are equally likely.
@@ -23,7 +23,7 @@ def joint_mmd(samples: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
 
 
 def gradient_error(samples: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-  """Mean over x of |mean f' - 2 cos x|^2 (Fig. 3, right; Fig. 4, left).
+  """Computes the mean over x of |mean f' - 2 cos x|^2 (Fig. 3, right; Fig. 4, left).
 
   Args:
     samples: [B, M, 2]; the prediction is their mean.
@@ -36,7 +36,7 @@ def gradient_error(samples: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
 def second_derivative_norm(
   generator: supervised.Generator, x: tf.Tensor, noise: tf.Tensor
 ) -> tf.Tensor:
-  """Mean over x and samples of |f''| (Fig. 4, right).
+  """Computes the mean over x and samples of |f''| (Fig. 4, right).
 
   Args:
     generator: one model.

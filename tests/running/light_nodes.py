@@ -93,7 +93,7 @@ def terminates(workdir):
 
 
 def is_killed(workdir):
-  wait_for(workdir, 'ready')
+  tell(workdir, 'ready')
   os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -18,16 +18,16 @@ from tests.running import light_nodes, runs
 
 pytestmark = pytest.mark.process
 
-IDLE = dict.fromkeys(('replay', 'counter', 'evaluator', 'actor', 'stopper'), 'idle')
+ALWAYS = {'replay': 'idle', 'counter': 'idle', 'learner': 'saves'}
 
 
 @pytest.fixture(name='run')
 def _run(tmp_path, monkeypatch):
-  """Runs a program whose nodes do what is named, by label; they idle by default."""
+  """Runs a program whose nodes do what is named, by label; few others are there."""
 
   def make_program(config, workdir, factory, checkpoint):
     program = lp.Program('light')
-    for label, name in {**IDLE, 'learner': 'saves', **deeds}.items():
+    for label, name in {**ALWAYS, **deeds}.items():
       function = processes.Node(getattr(light_nodes, name))
       node = program.add_node(lp.PyNode(function, workdir), label)
     for node in program.groups['replay']:
@@ -107,18 +107,17 @@ def test_a_process_that_is_killed_ends_the_run_and_is_named(run, label):
 
 
 def test_a_learner_that_is_killed_is_named_once(run):
-  failure = _failure(run, learner='is_killed', replay='ends_when_ready')
+  failure = _failure(run, learner='is_killed')
   assert failure.count('learner/0 was killed by SIGKILL') == 1
 
 
 def test_what_was_killed_is_named_before_what_failed_because_of_it(run, monkeypatch):
-  # Both have ended when the launcher looks.
-  begin = distributed._watch
+  look = distributed._watch
 
   def watch(processes, *args):
-    for name in ('counter/0', 'replay/0'):
+    for name in ('counter/0', 'replay/0'):  # Both have ended when the launcher looks.
       processes[name].wait(runs.LIMIT)
-    return begin(processes, *args)
+    return look(processes, *args)
 
   monkeypatch.setattr(distributed, '_watch', watch)
   failure = _failure(run, counter='raises', replay='is_killed')
@@ -148,7 +147,8 @@ def test_an_actor_that_is_killed_is_replaced_and_its_log_goes_on(run, tmp_path, 
   assert 'actor/0: WARNING: the second one' in lines
 
 
-def test_an_actor_that_is_killed_again_and_again_ends_the_run(run, capsys):
+def test_an_actor_that_is_killed_again_and_again_ends_the_run(run, monkeypatch, capsys):
+  monkeypatch.setattr(distributed, '_DEATHS_WITHIN', 1e9)
   assert 'actor/0 was killed by SIGKILL' in _failure(run, actor='is_killed')
   assert capsys.readouterr().out.count(': replaced') == distributed._MAX_DEATHS - 1
 
