@@ -1,7 +1,10 @@
-# `make train` and the test targets build .venv from the pinned versions first.
-# PYTHON=/path/to/python3.10 names the interpreter; otherwise one is looked for.
+# `make train` and the test targets build a virtual environment from a lock first:
+# .venv for Python 3.10, .venv-3.11 with PYTHON_VERSION=3.11 (no Launchpad there).
+# PYTHON=/path/to/python names the interpreter; otherwise one is looked for.
 
-VENV := .venv
+PYTHON_VERSION ?= 3.10
+VENV := .venv$(if $(filter 3.10,$(PYTHON_VERSION)),,-$(PYTHON_VERSION))
+LOCK := requirements$(if $(filter 3.10,$(PYTHON_VERSION)),,-$(PYTHON_VERSION)).txt
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest -q --dist loadscope --no-loadscope-reorder --durations=10
@@ -39,23 +42,23 @@ clean:
 
 # The lock is complete, so nothing is resolved (--no-deps), and packages without a
 # wheel are built with the locked setuptools (--no-build-isolation).
-$(STAMP): requirements.txt setup.py
-	@set -e; \
-	for python in "$(PYTHON)" python3.10 python python3 \
-	    "$$(uv python find 3.10 2>/dev/null)" "$$HOME"/.pyenv/versions/3.10*/bin/python; do \
+$(STAMP): $(LOCK) setup.py
+	@set -e; v=$(PYTHON_VERSION); \
+	for python in "$(PYTHON)" python$$v python python3 \
+	    "$$(uv python find $$v 2>/dev/null)" "$$HOME"/.pyenv/versions/$$v*/bin/python; do \
 	  if [ -n "$$python" ] && "$$python" -c 'import sys, venv, ensurepip; \
-	      sys.exit(sys.version_info[:2] != (3, 10))' 2>/dev/null; then found=$$python; break; fi; \
+	      sys.exit("%d.%d" % sys.version_info[:2] != "'$$v'")' 2>/dev/null; then found=$$python; break; fi; \
 	done; \
 	if [ -z "$$found" ]; then \
-	  echo "No Python 3.10 found: install it (pyenv install 3.10, uv python install 3.10) or give PYTHON=/path/to/python3.10."; \
+	  echo "No Python $$v found: install it (pyenv install $$v, uv python install $$v) or give PYTHON=/path/to/python$$v."; \
 	  exit 1; \
 	fi; \
 	echo "Setting up $(VENV) with $$found (a few minutes, once)"; \
 	rm -rf $(VENV); "$$found" -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps \
-	  $$(grep -E '^(setuptools|wheel|packaging)==' requirements.txt)
+	  $$(grep -E '^(setuptools|wheel|packaging)==' $(LOCK))
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps \
-	  --no-build-isolation -r requirements.txt
+	  --no-build-isolation -r $(LOCK)
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps \
 	  --no-build-isolation -e .
 	@touch $@

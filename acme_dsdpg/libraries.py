@@ -1,10 +1,17 @@
-"""The libraries' noise and environment variables, set before they are imported."""
+"""The libraries' noise and environment variables, set before they are imported.
+
+Imported with the package, so that none of its modules imports Acme without the stand-ins.
+"""
 
 import logging as python_logging
 import os
 import warnings
 
 from absl import logging
+
+from acme_dsdpg.running import stand_ins
+
+stand_ins.install()
 
 # LLVM's costly passes are three quarters of the time that a learner's step takes to
 # compile, and make it no faster (results/learner_speed).

@@ -19,7 +19,7 @@ from absl import flags
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import environments
 from acme_dsdpg.agent import presets
-from acme_dsdpg.running import command_line, run_directory
+from acme_dsdpg.running import command_line, run_directory, stand_ins
 
 _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'Run directory. (default: runs/<env>-<task>/<agent>-seed<seed>)'
@@ -36,6 +36,10 @@ def main():
   if _DISTRIBUTED.value and config.agent in presets.BASELINES:
     raise config_lib.ConfigError(
       f'agent={config.agent!r} runs in one process only: leave out --run_distributed.'
+    )
+  if _DISTRIBUTED.value and not stand_ins.has_launchpad():
+    raise config_lib.ConfigError(
+      '--run_distributed needs Launchpad, which there is for Python 3.10 and none later.'
     )
   workdir = _WORKDIR.value or run_directory.default_workdir(config)
   run_directory.prepare(workdir, config, _FRESH.value)

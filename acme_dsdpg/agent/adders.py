@@ -5,6 +5,7 @@ from typing import Callable, NamedTuple
 from acme import adders, specs
 import dm_env
 import numpy as np
+import reverb
 
 
 class Outcome(NamedTuple):
@@ -26,6 +27,21 @@ def first_step_spec(environment_spec: specs.EnvironmentSpec) -> Outcome:
   return Outcome(
     environment_spec.rewards, environment_spec.discounts, environment_spec.observations
   )
+
+
+class WriterClient:
+  """A Reverb client as Acme 0.4's adders call it.
+
+  They pass `get_signature_timeout_ms`, which Reverb has no longer since 0.8.
+  """
+
+  def __init__(self, client: reverb.Client):
+    self._client = client
+
+  def trajectory_writer(self, num_keep_alive_refs: int, get_signature_timeout_ms: int):
+    """Makes a writer; the timeout is ignored."""
+    del get_signature_timeout_ms
+    return self._client.trajectory_writer(num_keep_alive_refs)
 
 
 class FirstStepAdder(adders.Adder):

@@ -98,7 +98,7 @@ class DSDPGBuilder:
   def make_adder(self, replay_client: reverb.Client) -> adders.Adder:
     """Makes an adder of N-step transitions; see the learner for their discount."""
     adder = reverb_adders.NStepTransitionAdder(
-      client=replay_client,
+      client=agent_adders.WriterClient(replay_client),
       n_step=self._config.n_step,
       discount=self._config.discount,
       priority_fns={TABLE: None},

@@ -7,11 +7,13 @@ the online policy. With `normalize_observations` it sees what the other agents s
 """
 
 from typing import Any, Iterator, List, Mapping, Optional, Sequence
+import warnings
 
 import acme
 from acme import specs
 from acme.agents.tf.d4pg import learning as d4pg_learning
 from acme.agents.tf.d4pg import networks as d4pg_networks
+from acme.tf import networks as acme_networks
 from acme.tf import utils as tf2_utils
 from acme.utils import counting, loggers
 import numpy as np
@@ -59,13 +61,31 @@ class D4PGNetworks:
   def _make(self):
     networks = d4pg_networks.make_default_networks(self._spec.actions)
     policy, critic = networks['policy'], networks['critic']
-    tf2_utils.create_variables(policy, [self._spec.observations])
-    tf2_utils.create_variables(critic, [self._spec.observations, self._spec.actions])
+    with warnings.catch_warnings():  # Keras's, of what is mended below.
+      warnings.simplefilter('ignore', UserWarning)
+      tf2_utils.create_variables(policy, [self._spec.observations])
+      tf2_utils.create_variables(critic, [self._spec.observations, self._spec.actions])
+    for network in (policy, critic):
+      _draw_hidden_kernels(network)
     return policy, critic
 
   def make_acting_policy(self) -> ActingPolicy:
     """Returns the online policy on raw observations, which shares the weights."""
     return ActingPolicy(self.normalizer, self.policy)
+
+
+def _draw_hidden_kernels(network: snt.Module):
+  """Draws hidden kernels anew, each by itself, from Acme's distribution.
+
+  Acme shares one initializer between them, and Keras's returns the same values at each
+  call since 2.12: layers of one size would start alike.
+  """
+  draw = snt.initializers.VarianceScaling(0.333, 'fan_out', 'uniform')
+  for mlp in network.submodules:
+    if isinstance(mlp, acme_networks.LayerNormMLP):
+      for layer in mlp.submodules:
+        if isinstance(layer, snt.Linear):
+          layer.w.assign(draw(layer.w.shape, layer.w.dtype))
 
 
 class _Normalized:

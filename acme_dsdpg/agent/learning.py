@@ -103,19 +103,20 @@ class DSDPGLearner(acme.Learner):
     self._least_error = np.inf
 
     self._num_steps = tf.Variable(0, dtype=tf.int32, name='num_steps')
-    self._optimizers = {
-      'critic': optimizers.rectified_adam(config.critic_learning_rate),
-      'policy': optimizers.rectified_adam(config.policy_learning_rate),
-    }
     self._trainable = {
       'critic': networks.critic.trainable_variables,
       'policy': networks.policy.trainable_variables,
     }
+    rates = {'critic': config.critic_learning_rate, 'policy': config.policy_learning_rate}
+    self._optimizers = {
+      name: optimizers.RectifiedAdam(self._trainable[name], rate)
+      for name, rate in rates.items()
+    }
     if networks.world_model is not None:
-      self._optimizers['world_model'] = optimizers.adam(config.world_model_learning_rate)
       self._trainable['world_model'] = networks.world_model.trainable_variables
-    for name, optimizer in self._optimizers.items():
-      optimizers.create_slots(optimizer, self._trainable[name])
+      self._optimizers['world_model'] = optimizers.Adam(
+        self._trainable['world_model'], config.world_model_learning_rate
+      )
     self._update = tf.function(
       self._step, jit_compile=config.jit_compile, autograph=False
     )
@@ -347,9 +348,6 @@ class DSDPGLearner(acme.Learner):
     metrics.update({**update.metrics, f'{name}_gradient_norm': norm})
     ok &= metrics_lib.all_finite([norm, *update.metrics.values()])
 
-    def apply():
-      pairs = zip(update.gradients, self._trainable[name])
-      self._optimizers[name].apply_gradients(pairs)
-
+    apply = lambda: self._optimizers[name].apply(update.gradients)
     tf.cond(ok, apply, lambda: None)
     return ok

@@ -25,7 +25,7 @@ from acme_dsdpg import config as config_lib
 from acme_dsdpg.running import log_files, notices, recorded_config
 
 MAX_TO_KEEP = 3
-_FORMAT = 2
+_FORMAT = 3  # Of the files: 3 has Reverb's since 0.8.
 _UNFINISHED = 'unfinished'
 _LIVE = 'replay'  # Where the Reverb server writes; moved into the checkpoint.
 _RESTORED = 'restored'
@@ -258,26 +258,42 @@ def replay_checkpointer(
 
 def _adapt_replay(source: str, target: str, tables: List[Any]):
   """Copies Reverb's checkpoint with the tables' present size and rate limiter."""
+  from reverb.cc import schema_pb2
   from reverb.cc.checkpointing import checkpoint_pb2
-  import tensorflow as tf
 
   shutil.rmtree(target, ignore_errors=True)
   shutil.copytree(source, target, copy_function=_link_or_copy)
+  (info,) = (table.info for table in tables)
   path = os.path.join(target, 'tables.tfrecord')
-  by_name = {table.name: table.info for table in tables}
-  records = []
-  for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
-    saved = checkpoint_pb2.PriorityTableCheckpoint.FromString(record)
-    info = by_name[saved.table_name]
-    saved.max_size = info.max_size
-    if len(saved.items) > info.max_size:  # A million of them are not copied in vain.
-      items = sorted(saved.items, key=lambda item: item.inserted_at.ToNanoseconds())
-      del saved.items[:]
-      saved.items.extend(items[-info.max_size :])
-    _adapt_limiter(saved.rate_limiter, info.rate_limiter_info)
-    records.append(saved.SerializeToString())
-  os.remove(path)  # A link to the checkpoint's.
-  with tf.io.TFRecordWriter(path) as writer:
+  (record,) = _read_records(path)
+  saved = checkpoint_pb2.PriorityTableCheckpoint.FromString(record)
+  size = saved.rate_limiter.insert_count - saved.rate_limiter.delete_count
+  saved.max_size = info.max_size
+  _adapt_limiter(saved.rate_limiter, info.rate_limiter_info)
+  _write_records(path, [saved.SerializeToString()])
+  if size > info.max_size:  # A million of them are not copied in vain.
+    path = os.path.join(target, 'items.tfrecord')
+    inserted = lambda record: (
+      schema_pb2.PrioritizedItem.FromString(record).inserted_at.ToNanoseconds()
+    )
+    _write_records(path, sorted(_read_records(path), key=inserted)[-info.max_size :])
+
+
+_COMPRESSION = 'ZLIB'  # Of Reverb's files.
+
+
+def _read_records(path: str) -> List[bytes]:
+  import tensorflow as tf
+
+  return list(tf.data.TFRecordDataset(path, _COMPRESSION).as_numpy_iterator())
+
+
+def _write_records(path: str, records: List[bytes]):
+  """Writes a file in place of one that may be a link to the checkpoint's."""
+  import tensorflow as tf
+
+  os.remove(path)
+  with tf.io.TFRecordWriter(path, _COMPRESSION) as writer:
     for record in records:
       writer.write(record)
 

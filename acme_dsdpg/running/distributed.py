@@ -2,8 +2,8 @@
 
     replay  counter  learner  evaluator  actor x num_actors  stopper
 
-Courier and Reverb listen on every network interface without authentication, and
-Courier executes what it unpickles: see `network_isolation`.
+Nodes talk over loopback, with a key that the launcher makes and only they inherit. Reverb
+listens on every interface without authentication: see `network_isolation`.
 
 The launcher starts the processes and watches them. The stopper's end is the run's:
 it returns after the last evaluation. An actor that is killed is replaced; any other
@@ -17,6 +17,7 @@ import contextlib
 import dataclasses
 import functools
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -27,6 +28,7 @@ from typing import Any, Dict, Iterator, List, Optional
 from acme import specs
 from acme.utils import counting
 import cloudpickle
+import courier
 import launchpad as lp
 from launchpad.nodes.python import local_multi_processing
 
@@ -39,6 +41,7 @@ from acme_dsdpg.running import (
   launchpad_processes,
   monitoring,
   nodes,
+  stand_ins,
 )
 from acme_dsdpg.running import processes as processes_lib
 
@@ -138,7 +141,7 @@ def run(
   shutil.rmtree(monitoring.log_directory(workdir), ignore_errors=True)
   progress = monitoring.Progress(config, workdir)
   program = make_program(config, workdir, environment_factory, checkpoint)
-  with _interrupts() as interrupts, _temporary_directory(workdir):
+  with _interrupts() as interrupts, _temporary_directory(workdir), _key():
     processes = _start(program, workdir, interrupts)
     try:
       (replay,) = program.groups['replay']
@@ -193,6 +196,19 @@ def _temporary_directory(workdir: str) -> Iterator[None]:
     shutil.rmtree(path, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def _key() -> Iterator[None]:
+  """Leaves a new key to the processes that are started meanwhile.
+
+  Not in what Launchpad is told of their environment: it writes that to files.
+  """
+  os.environ[courier.KEY] = secrets.token_hex()
+  try:
+    yield
+  finally:
+    del os.environ[courier.KEY]
+
+
 def _start(program: lp.Program, workdir: str, interrupts: List[int]) -> Processes:
   """Starts the processes."""
   # Runs before anything large is imported: none outlives a launcher killed meanwhile.
@@ -217,6 +233,7 @@ def _environment(learner: bool) -> Dict[str, str]:
   """The variables of a node's environment beside the launcher's."""
   env = {
     'TMPDIR': tempfile.gettempdir(),
+    'PYTHONPATH': stand_ins.python_path(),
     # Nodes import TensorFlow within absl's app.run, where it would start in graph mode.
     'TF2_BEHAVIOR': '1',
   }

@@ -1,8 +1,8 @@
 """A network namespace with nothing but loopback.
 
-Reverb and Courier listen on every interface without authentication, and Courier executes
-what it is sent: whoever reaches its port runs code. In a namespace of their own, nobody
-else can.
+Reverb listens on every interface without authentication: whoever reaches its port reads
+and writes replay. In a namespace of its own, nobody else can. (Nodes talk to each other
+over loopback, with a key.)
 """
 
 import ctypes

@@ -133,7 +133,8 @@ class _Finishable:
   def run(self):
     """Works; a failure ends the process at once.
 
-    Courier's server would wait for the call of `finish` before it lets an exception out.
+    Launchpad would stop the server first, and those that wait for `finish` would fail
+    before the process that is the cause.
     """
     try:
       self._work()

@@ -9,12 +9,14 @@ import time
 import traceback
 from typing import Any, Callable
 
+import courier
+
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import libraries
 from acme_dsdpg.running import errors
 
 # Their text is for the user, who need not see where in the code they were raised.
-_EXPLAINED = (config_lib.ConfigError, errors.RunFailedError)
+_EXPLAINED = (config_lib.ConfigError, errors.RunFailedError, courier.ServerEndedError)
 
 
 def begin(parent: int):

@@ -35,8 +35,7 @@ class GradientInference(tf.Module):
     for model in self._models:
       one = tf.zeros([1, 1])
       model(one[:, :0], one, one[:, 0], one[:, :0])
-      self._optimizers.append(optimizers.adam(LEARNING_RATE))
-      optimizers.create_slots(self._optimizers[-1], model.trainable_variables)
+      self._optimizers.append(optimizers.Adam(model.trainable_variables, LEARNING_RATE))
     self.num_steps = tf.Variable(0, dtype=tf.int32, name='num_steps')
     self._updates = [
       _make_update(*pair, jit_compile) for pair in zip(self._models, self._optimizers)
@@ -115,8 +114,7 @@ def _make_update(model: networks.WorldModel, optimizer, jit_compile: bool):
         KL_WEIGHT,
         seed,
       ).loss
-    variables = model.trainable_variables
-    optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
+    optimizer.apply(tape.gradient(loss, model.trainable_variables))
     return loss
 
   return update

@@ -108,11 +108,9 @@ class SobolevTrainer(tf.Module):
     self._use_gradients = use_gradients
     self._seed = seed
     self._optimizers = [
-      optimizers.rectified_adam(learning_rate, beta_1=betas[0], beta_2=betas[1])
-      for _ in generators
+      optimizers.RectifiedAdam(generator.trainable_variables, learning_rate, *betas)
+      for generator in generators
     ]
-    for optimizer, generator in zip(self._optimizers, generators):
-      optimizers.create_slots(optimizer, generator.trainable_variables)
     self.num_steps = tf.Variable(0, dtype=tf.int32, name='num_steps')
     self._updates = [
       self._make_update(*pair, jit_compile) for pair in zip(generators, self._optimizers)
@@ -195,7 +193,7 @@ class SobolevTrainer(tf.Module):
       with tf.GradientTape() as tape:
         drawn = sobolev_samples(generator, x, noise, self._use_gradients)
         loss = tf.reduce_mean(self._loss(drawn, target))
-      optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
+      optimizer.apply(tape.gradient(loss, variables))
       return loss
 
     return update

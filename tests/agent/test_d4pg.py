@@ -103,3 +103,18 @@ def test_its_learning_rates_are_those_asked_for():
   _, learner, _ = _learner(policy_learning_rate=1e-2)
   optimizers = learner.state['policy_optimizer'], learner.state['critic_optimizer']
   assert [o.learning_rate for o in optimizers] == [1e-2, 1e-4]
+
+
+def test_no_two_of_its_layers_start_alike():
+  networks, *_ = _learner()
+  assert [v.shape[0] for v in networks.policy.variables if v.shape.rank == 2][1:3] == [
+    256
+  ] * 2
+  for network in (networks.policy, networks.critic):
+    kernels = [v for v in network.variables if v.shape.rank == 2]
+    for i, a in enumerate(kernels):
+      for b in kernels[:i]:
+        assert a.shape != b.shape or np.mean(a == b) < 0.01
+    for kernel in kernels[:-1]:  # Uniform, of Acme's scale: the last is the head's.
+      limit = np.sqrt(3 * 0.333 / kernel.shape[1])
+      assert 0.9 * limit < np.max(np.abs(kernel)) <= limit

@@ -517,14 +517,14 @@ def test_an_update_that_is_not_finite_changes_nothing_and_is_counted(make, reque
     for a, b in zip(last['critic'], before['critic']):
       assert np.any(a != b)
     assert run.rows[-1]['skipped_updates'] == number
-    slots = [v.numpy() for v in run.learner._optimizers['critic'].variables()]
+    slots = [v.numpy() for v in run.learner._optimizers['critic'].variables]
     _poisoned(run, field, value)
     run.learner.step()
     after = _snapshot(run)
     for name in ('normalizer', 'world_model', 'critic', 'policy'):
       for a, b in zip(before[name], after[name]):
         np.testing.assert_array_equal(a, b)
-    for a, b in zip(slots, run.learner._optimizers['critic'].variables()):
+    for a, b in zip(slots, run.learner._optimizers['critic'].variables):
       np.testing.assert_array_equal(a, b)
     for values in after.values():
       assert all(np.all(np.isfinite(v)) for v in values)

@@ -11,6 +11,8 @@ import signal
 import threading
 import time
 
+import courier
+
 from acme_dsdpg import config as config_lib
 
 
@@ -61,6 +63,29 @@ def is_interrupted_again(workdir):
     wait_for(workdir, 'never')
 
   _on_sigterm(workdir, interrupt)
+
+
+# Nodes that are called, and that call.
+
+
+class Adds:
+  """Adds what it is given."""
+
+  def __init__(self, workdir):
+    self._sum = 0
+
+  def add(self, number):
+    self._sum += number
+    return self._sum
+
+
+def calls(workdir, adds):
+  key = os.environ[courier.KEY]
+  places = [pathlib.Path('/proc/self/cmdline')]
+  places += [path for path in pathlib.Path(workdir).rglob('*') if path.is_file()]
+  found = [str(path) for path in places if key.encode() in path.read_bytes()]
+  results = [adds.add(2), adds.add(number=3)]
+  tell(workdir, 'called', json.dumps({'results': results, 'found': found}))
 
 
 # Others.

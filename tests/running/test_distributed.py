@@ -1,6 +1,7 @@
 """Launchpad programs through the launcher, as a user starts them."""
 
 import csv
+import json
 import os
 import pathlib
 import signal
@@ -8,15 +9,19 @@ import subprocess
 import sys
 import threading
 import time
+import types
 
+import courier
+import launchpad as lp
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import environments
-from acme_dsdpg.running import distributed, nodes
-from tests.running import runs
+from acme_dsdpg.agent import presets
+from acme_dsdpg.running import distributed, nodes, processes
+from tests.running import light_nodes, runs
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _NUM_ACTORS = 2
@@ -27,8 +32,12 @@ _FLAGS = dict(
 )  # fmt: skip
 # An actor of these cannot make its environment.
 _RAISING = """
-import sys
-from acme_dsdpg import config, distributed, environments, nodes
+import acme_dsdpg
+
+acme_dsdpg.set_up()
+from acme_dsdpg import environments
+from acme_dsdpg.agent import presets
+from acme_dsdpg.running import command_line, distributed, nodes
 
 class Factory:
   def __call__(self, seed):
@@ -36,11 +45,14 @@ class Factory:
       raise ValueError('no such robot')
     return environments.make_environment('cartpole', 'swingup', seed)
 
-if __name__ == '__main__':
-  config = config.make_config(
+def main(workdir):
+  config = presets.make_config(
     dict(env='cartpole', task='swingup', agent='ddpg', hidden_sizes=(8, 8), num_actors=2)
   )
-  sys.exit(distributed.launch(config, sys.argv[1], Factory()))
+  distributed.run(config, workdir, Factory())
+
+if __name__ == '__main__':
+  command_line.run(main, 'WORKDIR')
 """
 # A start imports TensorFlow in seven processes: on a busy machine, a matter of minutes.
 _TIMEOUT = 600
@@ -78,7 +90,7 @@ class _Launcher:
 
   def nodes(self):
     """Name to process of the nodes that run, all of which log to files of their own."""
-    return runs.nodes(self.process)
+    return runs.nodes(self)
 
   def wait_for(self, condition):
     deadline = time.time() + _TIMEOUT
@@ -120,6 +132,8 @@ def started():
       launcher.process.wait()
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_interrupted_run_resumes_to_its_end(tmp_path, started):
   first = _launch(tmp_path, num_steps=10**6)
   started(first)
@@ -162,6 +176,8 @@ def test_interrupted_run_resumes_to_its_end(tmp_path, started):
   assert not list(second.workdir.glob('tmp*'))
 
 
+@pytest.mark.process
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['replay/0', 'counter/0', 'evaluator/0'])
 def test_killed_node_is_named(tmp_path, started, name):
   launcher = _launch(tmp_path)
@@ -174,6 +190,8 @@ def test_killed_node_is_named(tmp_path, started, name):
   assert f'failed: {name} was killed by SIGKILL' in launcher.output
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_exception_in_a_node_is_quoted(tmp_path, started):
   script = tmp_path / 'raising.py'
   script.write_text(_RAISING)
@@ -187,6 +205,34 @@ def test_exception_in_a_node_is_quoted(tmp_path, started):
   assert launcher.output.count('Traceback (most recent call last)') == 1
   assert launcher.output.count('ValueError: no such robot') == 1
   assert said.strip().endswith('ValueError: no such robot')
+
+
+@pytest.mark.process
+def test_nodes_call_each_other_by_a_key_that_is_nowhere_but_in_their_environment(
+  tmp_path, monkeypatch
+):
+  def make_program(config, workdir, factory, checkpoint):
+    program = lp.Program('light')
+    adds = program.add_node(
+      lp.CourierNode(processes.Node(light_nodes.Adds), workdir), 'counter'
+    )
+    for label, function, *handles in (
+      ('replay', light_nodes.idle),
+      ('learner', light_nodes.saves),
+      ('stopper', light_nodes.calls, adds),
+    ):
+      node = lp.PyNode(processes.Node(function), workdir, *handles)
+      program.add_node(node, label)
+    (replay,) = program.groups['replay']
+    replay.reverb_address = types.SimpleNamespace(resolve=lambda: 'localhost:1')
+    return program
+
+  monkeypatch.setattr(sys, 'argv', ['program'])
+  monkeypatch.setattr(distributed, 'make_program', make_program)
+  distributed.run(presets.make_config(runs.TINY), str(tmp_path), None)
+  called = json.loads((tmp_path / 'called').read_text())
+  assert called == {'results': [2, 5], 'found': []}
+  assert courier.KEY not in os.environ
 
 
 def test_program_has_the_configured_nodes(tmp_path):

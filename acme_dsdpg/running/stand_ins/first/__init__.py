@@ -1,0 +1,1 @@
+"""What is searched before everything else on the path."""

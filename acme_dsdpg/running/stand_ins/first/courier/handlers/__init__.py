@@ -1,0 +1,1 @@
+"""Where Launchpad looks for `python.pybind`."""

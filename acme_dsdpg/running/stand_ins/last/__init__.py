@@ -1,0 +1,1 @@
+"""What is searched after everything else on the path."""
