@@ -1,6 +1,7 @@
 """Distributional Sobolev Deterministic Policy Gradient, an Acme agent.
 
-Importing the package changes nothing. A program begins with `set_up()`.
+A program begins with `set_up()`. Importing the package changes nothing but where
+Launchpad's `courier` is found (`running.stand_ins`).
 """
 
 from acme_dsdpg.libraries import set_up

@@ -26,21 +26,21 @@ def set_up():
 
   - XLA leaves out LLVM's costly passes, unless XLA_FLAGS names the flag.
   - MuJoCo renders nothing, unless MUJOCO_GL says by what.
-  - TensorFlow's C++ log is silent below errors, absl's below warnings; deprecations and
-    notices of age are left out.
+  - TensorFlow's C++ log is silent but for what ends the process (it reports errors of no
+    consequence on import), absl's below warnings; deprecations and notices of age are
+    left out.
   """
   if _XLA_FLAG not in os.environ.get('XLA_FLAGS', ''):
     given = os.environ.get('XLA_FLAGS', '')
     os.environ['XLA_FLAGS'] = f'{given} {_XLA_FLAG}=true'.strip()
   os.environ.setdefault('MUJOCO_GL', 'disable')
-  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
   logging.set_verbosity(logging.WARNING)
   logging.set_stderrthreshold(logging.WARNING)
   python_logging.getLogger('absl').addFilter(_is_not_of_dm_controls_models)
   # Its Python side warns of loops in the vectorised Jacobian, which are measured.
   python_logging.getLogger('tensorflow').setLevel(python_logging.ERROR)
   warnings.filterwarnings('ignore', category=DeprecationWarning)
-  warnings.filterwarnings('ignore', category=UserWarning, module='tensorflow_addons')
   try:
     from gym_notices import notices
 

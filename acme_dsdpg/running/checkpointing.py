@@ -273,9 +273,9 @@ def _adapt_replay(source: str, target: str, tables: List[Any]):
   _write_records(path, [saved.SerializeToString()])
   if size > info.max_size:  # A million of them are not copied in vain.
     path = os.path.join(target, 'items.tfrecord')
-    inserted = lambda record: (
-      schema_pb2.PrioritizedItem.FromString(record).inserted_at.ToNanoseconds()
-    )
+    inserted = lambda record: schema_pb2.PrioritizedItem.FromString(
+      record
+    ).inserted_at.ToNanoseconds()
     _write_records(path, sorted(_read_records(path), key=inserted)[-info.max_size :])
 
 

@@ -28,7 +28,10 @@ from acme_dsdpg.running import command_line, run_directory, signals
 
 # By the number of the step, counted over all environments of the process.
 ONCE = {'terminate': 170, 'raise': 230, 'nan': 525, 'inf': 600, 'exit': 670, 'hang': 740}
-RELEASED = threading.Event()  # Ends what hangs.
+
+
+def hang():
+  threading.Event().wait()
 
 
 class Environment(dm_env.Environment):
@@ -59,7 +62,7 @@ class Environment(dm_env.Environment):
     if 'inf' in faults:
       reward = np.inf
     if 'hang' in faults:
-      RELEASED.wait()
+      hang()
     if 'terminate' in faults:
       os.kill(os.getpid(), signal.SIGTERM)
       signals._requested.wait()  # Noticed at the end of this step, not later.

@@ -2,8 +2,8 @@
 
     python launcher_calls.py LAUNCHER ARGUMENTS LINES_AS_JSON
 
-Prints exit status, stdout and stderr of each as JSON, and whether TensorFlow was imported.
-ARGUMENTS are those of `command_line.run`.
+Prints exit status, stdout and stderr of each as JSON, and whether TensorFlow has been
+imported. ARGUMENTS are those of `command_line.run`.
 """
 
 import contextlib

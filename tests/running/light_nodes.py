@@ -95,14 +95,9 @@ def ends_when_ready(workdir):
   wait_for(workdir, 'ready')
 
 
-def ends_when_replaced(workdir):
-  wait_for(workdir, 'ready')
-  wait_for(workdir, 'replaced')
-
-
-def ends_when_described(workdir):
-  wait_for(workdir, 'ready')
-  wait_for(workdir, 'described')
+def ends_when_told(workdir):
+  for name in ('ready', 'replaced', 'described'):
+    wait_for(workdir, name)
 
 
 def interrupts(workdir):

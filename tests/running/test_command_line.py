@@ -9,7 +9,7 @@ from acme_dsdpg import config as config_lib
 from acme_dsdpg.running import command_line, errors
 from tests.running import runs
 
-LAUNCHERS = ('run_dsdpg', 'sweep', 'plot', 'evaluate', 'diagnose', 'run_toy')
+LAUNCHERS = ('run_dsdpg', 'sweep', 'plot', 'evaluate', 'run_toy')
 MISTAKES = [
   ('--env=walke', 'walker'),
   ('--env=', 'env'),
@@ -103,7 +103,9 @@ def test_bad_input_of_an_evaluation_is_a_sentence():
     ('nowhere --video=a.gif', 'must end in .mp4'),
     ('nowhere --video=no/such/a.mp4', 'is no directory'),
   ]
-  calls, imported = runs.call('evaluate', [line for line, _ in cases], 'one run directory')
+  calls, imported = runs.call(
+    'evaluate', [line for line, _ in cases], 'one run directory'
+  )
   for (_, text), (status, out, err) in zip(cases, calls, strict=True):
     assert (status, out, len(err.strip().splitlines())) == (2, '', 1)
     assert text in err

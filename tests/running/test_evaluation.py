@@ -108,7 +108,9 @@ def _run(tmp_path_factory):
   return workdir, trained.make_run(workdir)
 
 
-def _make_evaluator(policy, factory=trained.make_environment, steps=0, report=print, **values):
+def _make_evaluator(
+  policy, factory=trained.make_environment, steps=0, report=print, **values
+):
   config = presets.make_config({'seed': 1, **values})
   return evaluation.make_evaluator(config, policy, factory, steps, report)
 

@@ -1,15 +1,14 @@
-"""Processes that are stopped, killed, or run out of disk, and what the next one does."""
+"""Runs that are killed at the worst moments, or run out of disk."""
 
 import os
 import shutil
-import signal
 
 import pytest
 
 from acme_dsdpg.running import checkpointing
 from tests.running import runs
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.slow]
 
 # Does not end by itself; evaluations, which save as well, only at start and end.
 VALUES = dict(num_steps=10**6, eval_every=10**6)
@@ -28,32 +27,6 @@ def _every_row_once(workdir, num_steps):
   assert steps == sorted(set(steps))
 
 
-def test_a_run_that_is_stopped_and_killed_comes_to_its_end(tmp_path, capsys):
-  workdir = tmp_path / 'w'
-  stopped = runs.start(workdir, **VALUES)
-  stopped.wait_for(lambda: len(runs.rows(workdir, 'actor')) > 2)
-  stopped.send(signal.SIGTERM)
-  assert stopped.wait() == 130, stopped.err
-  assert 'interrupted: saving; the same command goes on from here' in stopped.out
-  assert not stopped.err
-  saved = int(_newest(workdir).counts['actor_steps'])
-  assert saved >= 150
-  number = lambda: int(runs.checkpoints(workdir)[-1].name)
-  before = number()
-
-  killed = runs.start(workdir, checkpoint_every=0.01, **VALUES)
-  killed.wait_for(lambda: number() > before + 1)
-  killed.kill_all()
-  assert f'resuming at step {saved}' in killed.out
-  saved = int(_newest(workdir).counts['actor_steps'])
-
-  runs.run_here(workdir, **{**VALUES, 'num_steps': saved + 100})
-  assert f'resuming at step {saved}' in capsys.readouterr().out
-  _every_row_once(workdir, runs.steps(workdir, 'actor')[-1])
-  assert runs.steps(workdir, 'evaluator')[0] == 0
-
-
-@pytest.mark.slow
 def test_killed_before_and_while_it_saves_a_run_comes_to_its_end(tmp_path, capsys):
   workdir = tmp_path / 'w'
   moments = (
@@ -72,7 +45,6 @@ def test_killed_before_and_while_it_saves_a_run_comes_to_its_end(tmp_path, capsy
   assert not checkpointing.is_saving(str(workdir))
 
 
-@pytest.mark.slow
 def test_a_full_disk_is_a_warning_and_the_old_checkpoint_stays(tmp_path):
   if shutil.which('unshare') is None:
     pytest.skip('there is no unshare here')

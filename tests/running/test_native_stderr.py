@@ -23,19 +23,26 @@ def test_it_lands_in_the_runs_log_and_not_on_the_terminal(tmp_path, capfd):
 
 
 def test_an_exception_passes_and_stderr_comes_back(tmp_path, capfd):
-  with pytest.raises(ZeroDivisionError), native_stderr.redirected(str(tmp_path)):
-    os.write(2, b'native\n')
-    raise ZeroDivisionError
+  def fail():
+    with native_stderr.redirected(str(tmp_path)):
+      os.write(2, b'native\n')
+      raise ZeroDivisionError
+
+  with pytest.raises(ZeroDivisionError):
+    fail()
   print('python', file=sys.stderr, flush=True)
   os.write(2, b'native again\n')
   assert capfd.readouterr().err == 'python\nnative again\n'
 
 
-def test_what_python_has_not_written_yet_stays_on_the_terminal(tmp_path, capfd):
-  sys.stderr.write('half a line')
-  with native_stderr.redirected(str(tmp_path)):
-    pass
-  sys.stderr.flush()
+def test_what_python_has_not_written_yet_goes_to_the_terminal(
+  tmp_path, monkeypatch, capfd
+):
+  with open(2, 'w', encoding='utf-8', closefd=False) as buffered:
+    monkeypatch.setattr(sys, 'stderr', buffered)
+    buffered.write('half a line')
+    with native_stderr.redirected(str(tmp_path)):
+      buffered.flush()
   assert capfd.readouterr().err == 'half a line'
   assert not (tmp_path / 'logs/native.log').read_text()
 

@@ -47,7 +47,8 @@ def test_importing_the_package_changes_nothing():
   program = runs.python(
     '-c',
     'import logging, os, sys, warnings\n'
-    'state = lambda: (dict(os.environ), list(warnings.filters), logging.root.manager.disable)\n'
+    'state = lambda: (dict(os.environ), list(warnings.filters),\n'
+    '                 absl.logging.get_verbosity(), logging.getLogger().level)\n'
     'import absl.logging\n'
     'before = state()\n'
     'import acme_dsdpg\n'

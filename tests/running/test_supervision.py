@@ -5,12 +5,17 @@ The processes do what each test wants of them (`light_nodes`) instead of learnin
 
 import json
 import logging
+import os
 import signal
 import sys
 import types
 
-import launchpad as lp
 import pytest
+
+pytest.importorskip('launchpad.nodes', reason='Launchpad has no wheel here')
+
+import courier
+import launchpad as lp
 
 from acme_dsdpg.agent import presets
 from acme_dsdpg.running import checkpointing, distributed, errors, monitoring, processes
@@ -54,21 +59,38 @@ def _failure(run, **deeds):
   return str(caught.value)
 
 
-def test_the_stoppers_end_is_the_runs_and_the_learner_saves(run, tmp_path):
-  run(stopper='ends_when_ready')
+def test_a_run_replaces_its_killed_actors_and_ends_when_the_stopper_does(
+  run, tmp_path, monkeypatch, capsys
+):
+  for name in ('XLA_FLAGS', 'MUJOCO_GL'):
+    monkeypatch.delenv(name, raising=False)
+  monkeypatch.setattr(monitoring.Starvation, 'line', lambda self: 'WARNING: waited')
+  run(actor='is_killed_once', evaluator='describes_itself', stopper='ends_when_told')
   assert _saved(tmp_path)
   assert not (tmp_path / 'tmp').exists()
+  lines = capsys.readouterr().out.splitlines()
+  (replaced,) = [line for line in lines if line.endswith(': replaced')]
+  assert replaced.startswith('actor/0 was killed by SIGKILL')
+  # Its log goes on, and who waits for whom is said.
+  assert 'actor/0: WARNING: the second one' in lines
+  assert 'WARNING: waited' in lines
+  # Each process sets the libraries up, and leaves its files in the run's directory.
+  node = json.loads((tmp_path / 'described').read_text())
+  assert node['XLA_FLAGS'] == '--xla_llvm_disable_expensive_passes=true'
+  assert (node['MUJOCO_GL'], node['level']) == ('disable', logging.ERROR)
+  assert node['TMPDIR'] == str(tmp_path / 'tmp')
+  # An accelerator is the learner's.
+  assert node['CUDA_VISIBLE_DEVICES'] == ''
 
 
-@pytest.mark.parametrize('name', ['interrupts', 'terminates'])
-def test_a_signal_is_an_interrupt_and_the_learner_saves(run, tmp_path, name, capsys):
-  before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+def test_a_signal_is_an_interrupt_and_the_learner_saves(run, tmp_path, capsys):
+  numbers = (signal.SIGINT, signal.SIGTERM)
+  before = [signal.getsignal(number) for number in numbers]
   with pytest.raises(errors.RunInterruptedError):
-    run(evaluator=name)
+    run(evaluator='terminates')
   assert 'interrupted: saving; the same command goes on' in capsys.readouterr().out
   assert _saved(tmp_path)
-  after = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-  assert after == before
+  assert [signal.getsignal(number) for number in numbers] == before
 
 
 def test_a_second_interrupt_waits_for_nobody(run, tmp_path, monkeypatch):
@@ -99,52 +121,32 @@ def test_a_learner_that_saves_has_the_time_it_takes(run, tmp_path, monkeypatch):
   assert _saved(tmp_path)
 
 
-@pytest.mark.parametrize('label', ['replay', 'counter', 'evaluator', 'stopper'])
-def test_a_process_that_is_killed_ends_the_run_and_is_named(run, label):
-  assert _failure(run, **{label: 'is_killed'}).startswith(
-    f'{label}/0 was killed by SIGKILL (log: '
-  )
-
-
-def test_a_learner_that_is_killed_is_named_once(run):
-  failure = _failure(run, learner='is_killed')
-  assert failure.count('learner/0 was killed by SIGKILL') == 1
+@pytest.mark.parametrize('label', ['counter', 'evaluator', 'learner'])
+def test_a_process_that_is_killed_ends_the_run_and_is_named_once(run, label):
+  failure = _failure(run, **{label: 'is_killed'})
+  assert failure.startswith(f'{label}/0 was killed by SIGKILL (log: ')
+  assert len(failure.splitlines()) == 1
 
 
 def test_what_was_killed_is_named_before_what_failed_because_of_it(run, monkeypatch):
   look = distributed._watch
 
   def watch(processes, *args):
-    for name in ('counter/0', 'replay/0'):  # Both have ended when the launcher looks.
-      processes[name].wait(runs.LIMIT)
+    for label in failed:  # All have ended when the launcher looks.
+      processes[f'{label}/0'].wait(runs.LIMIT)
     return look(processes, *args)
 
   monkeypatch.setattr(distributed, '_watch', watch)
-  failure = _failure(run, counter='raises', replay='is_killed')
-  first, second = failure.split('\n', 1)
-  assert first.startswith('replay/0 was killed by SIGKILL')
-  assert second.startswith('counter/0 ended with exit status 1')
-
-
-def test_an_exception_in_a_process_is_quoted_with_its_traceback(run):
-  failure = _failure(run, evaluator='raises')
-  assert failure.startswith('evaluator/0 ended with exit status 1 (log: ')
-  assert failure.count('Traceback (most recent call last)') == 1
-  assert failure.endswith('ValueError: no such robot')
-
-
-def test_what_is_meant_for_the_user_is_quoted_without_a_traceback(run):
-  failure = _failure(run, evaluator='explains')
-  assert failure.endswith(': The actions have no bounds.')
-  assert 'Traceback' not in failure
-
-
-def test_an_actor_that_is_killed_is_replaced_and_its_log_goes_on(run, tmp_path, capsys):
-  run(actor='is_killed_once', stopper='ends_when_replaced')
-  lines = capsys.readouterr().out.splitlines()
-  (replaced,) = [line for line in lines if line.endswith(': replaced')]
-  assert replaced.startswith('actor/0 was killed by SIGKILL')
-  assert 'actor/0: WARNING: the second one' in lines
+  failed = {'counter': 'raises', 'evaluator': 'explains', 'replay': 'is_killed'}
+  failure = _failure(run, **failed)
+  killed, rest = failure.split('\n', 1)
+  assert killed.startswith('replay/0 was killed by SIGKILL')
+  # An exception with its traceback; what is meant for the user without.
+  assert rest.count('Traceback (most recent call last)') == 1
+  assert 'counter/0 ended with exit status 1' in rest
+  assert 'ValueError: no such robot' in rest
+  assert 'evaluator/0 ended with exit status 1' in rest
+  assert ': The actions have no bounds.' in rest
 
 
 def test_an_actor_that_is_killed_again_and_again_ends_the_run(run, monkeypatch, capsys):
@@ -158,21 +160,28 @@ def test_an_actor_that_fails_is_not_replaced(run, capsys):
   assert ': replaced' not in capsys.readouterr().out
 
 
-def test_who_waits_for_whom_is_said(run, monkeypatch, capsys):
-  monkeypatch.setattr(monitoring.Starvation, 'line', lambda self: 'WARNING: waited')
-  run(stopper='ends_when_ready')
-  assert 'WARNING: waited' in capsys.readouterr().out
-
-
-def test_each_process_sets_up_the_libraries_and_leaves_its_files_in_the_run(
-  run, tmp_path, monkeypatch
+def test_nodes_call_each_other_by_a_key_that_is_nowhere_but_in_their_environment(
+  tmp_path, monkeypatch
 ):
-  monkeypatch.delenv('XLA_FLAGS', raising=False)
-  monkeypatch.delenv('MUJOCO_GL', raising=False)
-  run(actor='describes_itself', stopper='ends_when_described')
-  node = json.loads((tmp_path / 'described').read_text())
-  assert node['XLA_FLAGS'] == '--xla_llvm_disable_expensive_passes=true'
-  assert (node['MUJOCO_GL'], node['level']) == ('disable', logging.ERROR)
-  assert node['TMPDIR'] == str(tmp_path / 'tmp')
-  # An accelerator is the learner's.
-  assert node['CUDA_VISIBLE_DEVICES'] == ''
+  def make_program(config, workdir, factory, checkpoint):
+    program = lp.Program('light')
+    adds = program.add_node(
+      lp.CourierNode(processes.Node(light_nodes.Adds), workdir), 'counter'
+    )
+    for label, function, *handles in (
+      ('replay', light_nodes.idle),
+      ('learner', light_nodes.saves),
+      ('stopper', light_nodes.calls, adds),
+    ):
+      node = lp.PyNode(processes.Node(function), workdir, *handles)
+      program.add_node(node, label)
+    (replay,) = program.groups['replay']
+    replay.reverb_address = types.SimpleNamespace(resolve=lambda: 'localhost:1')
+    return program
+
+  monkeypatch.setattr(sys, 'argv', ['program'])
+  monkeypatch.setattr(distributed, 'make_program', make_program)
+  distributed.run(presets.make_config(runs.TINY), str(tmp_path), None)
+  called = json.loads((tmp_path / 'called').read_text())
+  assert called == {'results': [2, 5], 'found': []}
+  assert courier.KEY not in os.environ
