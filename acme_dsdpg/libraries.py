@@ -14,7 +14,7 @@ from acme_dsdpg.running import stand_ins
 stand_ins.install()
 
 # LLVM's costly passes are three quarters of the time that a learner's step takes to
-# compile, and make it no faster (results/learner_speed).
+# compile, and make it no faster (docs/what_was_tried.md).
 _XLA_FLAG = '--xla_llvm_disable_expensive_passes'
 
 
