@@ -301,7 +301,7 @@ def test_same_seed_same_first_hundred_updates_bit_for_bit(hundred):
 def compiled_learner():
   """One learner under XLA, whose compilation is what takes long."""
   sizes = dict(hidden_sizes=(8,), world_model_hidden_sizes=(8,), num_samples=2)
-  return _make('dsdpg_anchored', jit_compile=True, **sizes, **TWO_CRITICS)
+  return _make('dsdpg_anchored', jit_compile=True, **sizes)
 
 
 def test_same_state_same_updates_under_xla(compiled, tmp_path):

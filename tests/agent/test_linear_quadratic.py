@@ -305,6 +305,7 @@ def _assert_within(errors: Dict[str, float], **limits: float):
   assert not too_large, f'limits {too_large} exceeded: {errors}'
 
 
+@pytest.mark.slow
 def test_true_model_reconstructed_with_additive_noise():
   problem = _problem(multiplicative=False)
   errors = _train(problem, _TrueModel(problem), targets='reconstructed')

@@ -27,7 +27,7 @@ NUM_POINTS = (4,)
 NOISY = arms.Arm('regression', num_points=4, input_noise=0.1)
 ARMS = [  # Each kind of model; points drawn once and anew.
   (arms.Arm('cgmmn', True), 1),
-  (arms.Arm('cvae'), 1),
+  pytest.param(arms.Arm('cvae'), 1, marks=pytest.mark.slow),
   (NOISY, 2),  # Two seeds where they cost least.
 ]
 
@@ -158,6 +158,7 @@ def test_inferred_gradients_match_finite_differences_at_a_fixed_latent():
 # The figures' runs.
 
 
+@pytest.mark.slow
 def test_figures_are_drawn_of_trained_arms(train_once, monkeypatch):
   errors = inferred.errors
   few = lambda model, x, num_draws: errors(model, x, num_draws=1)
