@@ -5,6 +5,7 @@ written together at every evaluation, so that an arm which was stopped at any mo
 goes on from the last one, with the curve of an arm that was not stopped.
 """
 
+from contextlib import nullcontext
 import csv
 import os
 import time
@@ -14,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from acme_dsdpg.losses import kernels
+from acme_dsdpg.running import native_stderr
 from acme_dsdpg.toy import inferred, metrics, problem, supervised
 from acme_dsdpg.toy.arms import BATCH_SIZE, NUM_SAMPLES, Arm, Settings
 
@@ -76,11 +78,14 @@ def train(
   if last < 0:
     rows += _evaluate(model, 0, 0.0)
     _save(model, manager, path, rows)
-  start = max(last, 0)
+  first = start = max(last, 0)
   report(start)
   clock = time.time()
   for step in range(start + 1, settings.num_steps + 1):
-    model.step(tf.constant(step - 1))
+    # XLA says there, on stderr, that it has compiled.
+    compiling = native_stderr.redirected(path) if step == first + 1 else nullcontext()
+    with compiling:
+      model.step(tf.constant(step - 1))
     if step % settings.eval_every == 0 or step == settings.num_steps:
       rows += _evaluate(model, step, seconds + time.time() - clock)
       _save(model, manager, path, rows)
