@@ -38,6 +38,7 @@ setuptools.setup(
     'matplotlib>=3.8',
     'mujoco>=3.1,<4',  # dm_control does not follow 4 yet.
     'numpy>=1.23.5,<2',
+    'pandas<3',  # Of rliable's arch.
     'psutil>=5.9',
     'rliable>=1.0',
     'protobuf>=4.21,<5',

@@ -1,5 +1,6 @@
 """The builder with a real Reverb server and Acme's own loops."""
 
+import gc
 import time
 
 import acme
@@ -40,7 +41,8 @@ def serve_tables():
     servers.append(reverb.Server(tables))
     return reverb.Client(f'localhost:{servers[-1].port}')
 
-  return serve  # The servers end after the test's writers, for which they would wait.
+  yield serve
+  gc.collect()  # Writers end before their server: later they would wait for it.
 
 
 def make_fake():

@@ -284,13 +284,13 @@ def test_policy_does_not_change_where_the_critic_ignores_the_action():
 
 @pytest.fixture(scope='module')
 def hundred():
-  run = _make('dsdpg_anchored', traced=True)
+  run = _make('ddpg_mmd_reconstructed', traced=True)
   run.snapshots = _run(run, 100)
   return run
 
 
 def test_same_seed_same_first_hundred_updates_bit_for_bit(hundred):
-  again = _make('dsdpg_anchored', traced=True)
+  again = _make('ddpg_mmd_reconstructed', traced=True)
   for first, second in zip(hundred.snapshots, _run(again, 100)):
     assert _same(first, second)
   assert hundred.rows == again.rows

@@ -17,6 +17,9 @@ from tests.running import runs
 CONFIG = presets.make_config(runs.TINY)
 
 
+pytestmark = pytest.mark.process  # Most need a whole run.
+
+
 @pytest.fixture(scope='module', name='whole')
 def _whole_run(tmp_path_factory):
   """A run that came to its end, which tests copy and leave as it is."""

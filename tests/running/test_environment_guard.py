@@ -48,6 +48,7 @@ def _hang(monkeypatch):
   hang.released.set()
 
 
+@pytest.mark.process
 def test_a_failing_environment_costs_an_episode_and_never_the_run(
   tmp_path, hang, monkeypatch, capsys
 ):
@@ -77,6 +78,7 @@ def test_a_failing_environment_costs_an_episode_and_never_the_run(
     assert np.all(np.isfinite(list(row.values())))
 
 
+@pytest.mark.process
 def test_one_that_always_fails_ends_the_run_with_the_cause_and_is_saved(tmp_path, capsys):
   with pytest.raises(errors.RunFailedError) as caught:
     runs.run_here(tmp_path, 'always', max_environment_faults=3)

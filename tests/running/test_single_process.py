@@ -148,6 +148,7 @@ def test_a_run_is_looked_into(run, tmp_path):
   assert (tmp_path / 'd.png').stat().st_size > 10_000
 
 
+@pytest.mark.process
 def test_acmes_d4pg_runs_in_the_same_harness_and_resumes(tmp_path, capsys):
   # A rate at which the loss falls whatever the seed.
   values = dict(agent='d4pg', eval_every=1000, critic_learning_rate=1e-2)
@@ -165,6 +166,7 @@ def test_acmes_d4pg_runs_in_the_same_harness_and_resumes(tmp_path, capsys):
   assert runs.rows(tmp_path, 'learner')[-1]['critic_loss'] < before[0]
 
 
+@pytest.mark.process
 def test_a_learner_that_diverges_ends_the_run_and_keeps_the_batch(tmp_path):
   with pytest.raises(errors.RunFailedError) as caught:
     runs.run_here(tmp_path, critic_learning_rate=1e30, max_skipped_updates=5)
@@ -178,6 +180,7 @@ def test_a_learner_that_diverges_ends_the_run_and_keeps_the_batch(tmp_path):
   assert checkpointing.newest(str(tmp_path)).counts['learner_steps'] == 0
 
 
+@pytest.mark.process
 def test_a_signal_saves_the_run_and_is_an_interrupt(tmp_path, capsys):
   # Episodes are shorter than the returns are long; the signal comes in the middle of one.
   with pytest.raises(errors.RunInterruptedError):

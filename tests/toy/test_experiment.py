@@ -28,7 +28,7 @@ NOISY = arms.Arm('regression', num_points=4, input_noise=0.1)
 ARMS = [  # Each kind of model; points drawn once and anew.
   (arms.Arm('cgmmn', True), 1),
   pytest.param(arms.Arm('cvae'), 1, marks=pytest.mark.slow),
-  (NOISY, 2),  # Two seeds where they cost least.
+  pytest.param(NOISY, 2, marks=pytest.mark.slow),  # Two seeds where they cost least.
 ]
 
 

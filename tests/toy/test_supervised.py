@@ -81,6 +81,7 @@ def test_samples_gradients_match_finite_differences():
     np.testing.assert_allclose(value[..., 1 + i], difference / (2 * step), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_models_trained_together_do_not_see_each_other():
   together = _trainer(2)
   losses = _train(together, 3)
