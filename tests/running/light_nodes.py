@@ -121,6 +121,7 @@ def is_killed_once(workdir):
   wait_for(workdir, 'ready')
   if not (pathlib.Path(workdir) / 'killed').exists():
     tell(workdir, 'killed')
+    print('the first one', flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
   print('WARNING: the second one')
   tell(workdir, 'replaced')

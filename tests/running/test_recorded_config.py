@@ -142,9 +142,10 @@ def test_what_this_version_records_it_reads(agent):
   assert (recorded.config, recorded.retired) == (config, {})
 
 
-def test_the_preset_of_today_does_not_change_a_record():
-  config = presets.make_config({'agent': 'ddpg', 'kl_weight': 0.7, 'num_samples': 5})
-  assert recorded_config.read(config.to_json()).config.dsdpg == config.dsdpg
+def test_what_a_record_lacks_is_the_default_and_not_what_a_preset_makes_of_it():
+  recorded = json.loads(presets.make_config({'agent': 'ddpg'}).to_json())
+  assert recorded['dsdpg'].pop('kl_weight') == 0.1
+  assert recorded_config.read(json.dumps(recorded)).config.dsdpg.kl_weight == 1.0
 
 
 def test_unknown_fields_and_bad_values_are_refused():

@@ -73,6 +73,8 @@ def test_a_run_replaces_its_killed_actors_and_ends_when_the_stopper_does(
   assert replaced.startswith('actor/0 was killed by SIGKILL')
   # Its log goes on, and who waits for whom is said.
   assert 'actor/0: WARNING: the second one' in lines
+  log = (tmp_path / 'logs/launchpad/actor/0').read_text()
+  assert 'the first one' in log
   assert 'WARNING: waited' in lines
   # Each process sets the libraries up, and leaves its files in the run's directory.
   node = json.loads((tmp_path / 'described').read_text())
