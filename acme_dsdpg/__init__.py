@@ -1,7 +1,7 @@
 """Distributional Sobolev Deterministic Policy Gradient, an Acme agent.
 
 A program begins with `set_up()`. Importing the package changes nothing but where
-Launchpad's `courier` is found (`running.stand_ins`).
+Launchpad's `courier` is found (`stand_ins`).
 """
 
 from acme_dsdpg.libraries import set_up

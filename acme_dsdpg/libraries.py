@@ -9,7 +9,7 @@ import warnings
 
 from absl import logging
 
-from acme_dsdpg.running import stand_ins
+from acme_dsdpg import stand_ins
 
 stand_ins.install()
 
@@ -26,6 +26,7 @@ def set_up():
 
   - XLA leaves out LLVM's costly passes, unless XLA_FLAGS names the flag.
   - MuJoCo renders nothing, unless MUJOCO_GL says by what.
+  - TensorFlow takes a GPU's memory as it needs it, unless TF_FORCE_GPU_ALLOW_GROWTH says.
   - TensorFlow's C++ log is silent but for what ends the process (it reports errors of no
     consequence on import), absl's below warnings; deprecations and notices of age are
     left out.
@@ -34,6 +35,7 @@ def set_up():
     given = os.environ.get('XLA_FLAGS', '')
     os.environ['XLA_FLAGS'] = f'{given} {_XLA_FLAG}=true'.strip()
   os.environ.setdefault('MUJOCO_GL', 'disable')
+  os.environ.setdefault('TF_FORCE_GPU_ALLOW_GROWTH', 'true')
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
   logging.set_verbosity(logging.WARNING)
   logging.set_stderrthreshold(logging.WARNING)

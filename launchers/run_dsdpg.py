@@ -17,9 +17,9 @@ _OPEN = network_isolation.confine() if __name__ == '__main__' else None
 from absl import flags
 
 from acme_dsdpg import config as config_lib
-from acme_dsdpg import environments
+from acme_dsdpg import environments, stand_ins
 from acme_dsdpg.agent import presets
-from acme_dsdpg.running import command_line, run_directory, stand_ins
+from acme_dsdpg.running import command_line, run_directory
 
 _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'Run directory. (default: runs/<env>-<task>/<agent>-seed<seed>)'

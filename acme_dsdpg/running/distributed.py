@@ -33,7 +33,7 @@ import launchpad as lp
 from launchpad.nodes.python import local_multi_processing
 
 from acme_dsdpg import config as config_lib
-from acme_dsdpg import environments
+from acme_dsdpg import environments, stand_ins
 from acme_dsdpg.running import (
   checkpointing,
   environment_guard,
@@ -41,7 +41,6 @@ from acme_dsdpg.running import (
   launchpad_processes,
   monitoring,
   nodes,
-  stand_ins,
 )
 from acme_dsdpg.running import processes as processes_lib
 

@@ -14,7 +14,7 @@ import courier
 import numpy as np
 import pytest
 
-from acme_dsdpg.running import stand_ins
+from acme_dsdpg import stand_ins
 from tests.running import runs
 
 KEY = '01' * 32
@@ -267,7 +267,8 @@ def test_without_launchpad_acme_is_imported_and_a_distributed_run_refused():
   env = {'PYTHONPATH': os.pathsep.join([stand_ins.LAST, str(runs.ROOT)])}
   program = runs.python(
     '-c',
-    'from acme_dsdpg.running import single_process, stand_ins\n'
+    'from acme_dsdpg import stand_ins\n'
+    'from acme_dsdpg.running import single_process\n'
     'from acme.utils import signals\n'
     'with signals.runtime_terminator(): pass\n'
     'assert not stand_ins.has_launchpad()',

@@ -28,7 +28,9 @@ def test_xla_leaves_out_costly_passes_unless_told_otherwise(given, expected, mon
     assert os.environ['XLA_FLAGS'] == expected
 
 
-@pytest.mark.parametrize('name', ['MUJOCO_GL', 'TF_CPP_MIN_LOG_LEVEL'])
+@pytest.mark.parametrize(
+  'name', ['MUJOCO_GL', 'TF_CPP_MIN_LOG_LEVEL', 'TF_FORCE_GPU_ALLOW_GROWTH']
+)
 def test_what_the_user_has_set_stays(name, monkeypatch):
   monkeypatch.setenv(name, 'osmesa')
   acme_dsdpg.set_up()
