@@ -252,10 +252,8 @@ class DSDPGLearner(acme.Learner):
     Returns:
       `ok`, and whether gradients and metrics are finite: otherwise the step is skipped.
     """
-    norm = metrics_lib.global_norm(update.gradients)
+    norm = metrics_lib.norm(optimizers.flatten(update.gradients))
     metrics.update({**update.metrics, f'{name}_gradient_norm': norm})
     ok &= metrics_lib.all_finite([norm, *update.metrics.values()])
-
-    apply = lambda: self._optimizers[name].apply(update.gradients)
-    tf.cond(ok, apply, lambda: None)
+    self._optimizers[name].apply(update.gradients, ok)
     return ok
