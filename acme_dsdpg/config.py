@@ -16,7 +16,7 @@ CRITICS = ('features', 'samples', 'point')
 SOBOLEV = ('none', 'action', 'state_action')
 TARGETS = ('observed', 'reconstructed', 'anchored')
 WORLD_MODELS = ('cvae', 'mean', 'residual_cvae')
-TRUSTS = ('none', 'mean', 'reconstruction')
+TRUSTS = ('none', 'mean', 'reconstruction', 'typical')
 
 # What may differ between a run and its resumption.
 RESUMABLE = (
@@ -115,8 +115,8 @@ class DSDPGConfig(_Checks):
       paper's.
     trust: which prediction of the observed step weighs its gradient, by the share of
       the change that it explains (`losses.trust`): the 'mean' f(s, a), the
-      'reconstruction' at the inferred latent, or 'none'. Anchored targets, critics of
-      features and points.
+      'reconstruction' at the inferred latent, the same and how 'typical' that latent is,
+      or 'none'. Anchored targets, critics of features and points.
     reward_slope: learn the model's dr/da as well; without it the target's gradient is
       that of the bootstrap alone. Anchored targets, critics of features and points.
     num_samples: M, samples of the return a state-action pair (A.8), in the target and
@@ -230,6 +230,18 @@ class DSDPGConfig(_Checks):
       f'at most max_replay_size={self.max_replay_size}',
     )
     check(
+      not (self.trust == 'mean' and self.world_model == 'cvae' and self._uses_trust),
+      'trust',
+      self.trust,
+      "none or reconstruction with world_model='cvae', which has no mean",
+    )
+    check(
+      not (self.trust == 'typical' and self.world_model == 'mean' and self._uses_trust),
+      'trust',
+      self.trust,
+      "none or mean with world_model='mean', which has no latent",
+    )
+    check(
       self.sobolev == 'none' or self.targets != 'observed',
       'targets',
       self.targets,
@@ -249,6 +261,10 @@ class DSDPGConfig(_Checks):
       self.num_samples,
       '2 or more with unbiased_mmd',
     )
+
+  @property
+  def _uses_trust(self) -> bool:
+    return self.targets == 'anchored' and self.critic != 'samples'
 
   @property
   def uses_world_model(self) -> bool:
@@ -283,7 +299,7 @@ class DSDPGConfig(_Checks):
       unused |= {'num_samples', 'num_features', 'multiquadric_h'}
     if self.sobolev == 'none':
       unused |= {'sobolev_weight', 'num_directions'}
-    if self.targets != 'anchored' or self.critic == 'samples':
+    if not self._uses_trust:
       unused |= {'trust', 'reward_slope'}
     return frozenset(unused)
 

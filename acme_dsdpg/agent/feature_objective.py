@@ -144,7 +144,7 @@ class FeatureObjective:
     )
 
   def _trust(self, batch: Batch, latent: tf.Tensor) -> tf.Tensor:
-    """w of the observed steps, [B], a constant."""
+    """W of the observed steps, [B], a constant."""
     model, kind = self._networks.world_model, self._config.trust
     if kind == 'none':
       return tf.ones_like(batch.model_outcome.reward)
@@ -154,9 +154,15 @@ class FeatureObjective:
     else:
       _, predicted = model.decode(batch.observation, batch.action, latent)
     outcome = batch.model_outcome
-    return tf.stop_gradient(
-      trust.explained_change(batch.observation, outcome.next_observation, predicted)
+    weight = trust.explained_change(
+      batch.observation, outcome.next_observation, predicted
     )
+    if kind == 'typical':
+      posterior = model.encode(
+        batch.observation, batch.action, outcome.reward, outcome.next_observation
+      )
+      weight *= trust.typicality(posterior.kl_divergence(model.prior()))
+    return tf.stop_gradient(weight)
 
   def _samples(
     self, coefficients: tf.Tensor, target: tf.Tensor, seeds: objective.Seeds

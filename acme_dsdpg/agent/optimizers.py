@@ -24,9 +24,9 @@ class _MomentOptimizer(tf.Module):
   """Optimizer with exponential means of the gradients and of their squares.
 
   Its state is created with it: a compiled step creates nothing, and
-  `tf.train.Checkpoint(optimizer=...)` saves and restores everything. Gradients and moments
-  of all variables are one vector, [P]: a few compiled loops in place of several for each
-  variable.
+  `tf.train.Checkpoint(optimizer=...)` saves and restores everything. Gradients
+  and moments of all variables are one vector, [P]: a few compiled loops in place of
+  several for each variable.
 
   Attributes:
     iterations: int64 [], the steps taken.
