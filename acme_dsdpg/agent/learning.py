@@ -91,7 +91,7 @@ class DSDPGLearner(acme.Learner):
     )
     self._config = config
     self._iterator = iterator
-    self._seed = tf.constant([seed, 0], tf.int32)
+    self._seed = tf.constant(seed, tf.int32)
     self._counter = counting.Counter() if counter is None else counter
     self._logger = loggers.NoOpLogger() if logger is None else logger
     self._log_every = log_every
@@ -239,10 +239,13 @@ class DSDPGLearner(acme.Learner):
       yield from zip(online.variables, target.variables, strict=True)
 
   def _draw_seeds(self) -> objective.Seeds:
-    folded = tf.random.experimental.stateless_fold_in(self._seed, self._num_steps)
+    """Makes the step's seeds from the run's and the step's number.
+
+    Stateless operations scramble them: a split would only be compiled beside.
+    """
     num_seeds = len(objective.Seeds._fields)
-    split = tf.random.experimental.stateless_split(folded, num_seeds)
-    return objective.Seeds(*tf.unstack(split))
+    first = self._num_steps * num_seeds
+    return objective.Seeds(*(tf.stack([self._seed, first + i]) for i in range(num_seeds)))
 
   def _apply(
     self, name: str, update: objective.Update, ok: tf.Tensor, metrics: Metrics
