@@ -23,7 +23,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Dict, Iterator, List, Optional
 
 from acme import specs
 from acme.utils import counting

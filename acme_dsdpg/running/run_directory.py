@@ -41,7 +41,9 @@ def default_workdir(config: config_lib.ExperimentConfig) -> str:
   )
 
 
-def prepare(workdir: paths.Path, config: config_lib.ExperimentConfig, fresh: bool) -> bool:
+def prepare(
+  workdir: paths.Path, config: config_lib.ExperimentConfig, fresh: bool
+) -> bool:
   """Makes the directory and records the config; returns whether it resumes.
 
   The directory is this process's until `release`.
@@ -114,7 +116,11 @@ def of_run(workdir: paths.Path, config: config_lib.ExperimentConfig) -> Iterator
 
 
 def hold(workdir: str):
-  """Holds the directory for this process, or raises ConfigError. Warns where it cannot."""
+  """Holds a directory for this process, with a warning where there are no locks.
+
+  Raises:
+    ConfigError: another process holds it.
+  """
   path = os.path.realpath(workdir)
   if path in _held:
     return

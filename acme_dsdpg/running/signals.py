@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: noticed at a safe point, or within seconds wherever that is far.
+"""Ctrl-C, SIGTERM, SIGHUP: noticed at a safe point, or within seconds if that is far.
 
 Between two environment steps a run is whole: learner, replay and counts agree. There,
 and only there, a first signal raises KeyboardInterrupt (`check`), and the run saves. A

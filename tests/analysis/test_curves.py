@@ -340,5 +340,5 @@ def test_the_launcher_prints_tables_and_writes_figures_or_says_what_is_wrong(tmp
   nothing.mkdir()
   result = _plot(nothing)
   assert result.returncode == 2
-  assert result.stderr == f'{str(nothing)!r} has no run with logs/evaluator.csv.\n'
+  assert result.stderr == f'{str(nothing)!r} has no run in it or below it.\n'
   assert not result.stdout
