@@ -139,7 +139,7 @@ def run(
   """
   libraries.keep_off_proxies()
   with run_directory.of_run(workdir, config) as workdir:
-    notices.warn_if_nothing_is_learned(config)
+    notices.warn_if_too_short(config)
     _run(config, workdir, environment_factory)
 
 

@@ -39,13 +39,13 @@ def alive(
     thread.join()
 
 
-def warn_if_nothing_is_learned(config: config_lib.ExperimentConfig):
-  """Warns of a run that ends before its first learner step."""
-  agent = config.dsdpg
-  if (config.num_steps - agent.min_replay_size) * agent.updates_per_step < 1.0:
+def warn_if_too_short(config: config_lib.ExperimentConfig):
+  """Warns of a run that ends where learning would begin, but for its last episode."""
+  steps, least = config.num_steps, config.dsdpg.min_replay_size
+  if steps <= least:
     warn(
-      f'nothing will be learned: num_steps={config.num_steps} ends before the first '
-      f'update, after min_replay_size={agent.min_replay_size} transitions. Change either.'
+      f'little or nothing will be learned: num_steps={steps} end before learning begins, '
+      f'after min_replay_size={least} transitions. Change one of them.'
     )
 
 

@@ -55,7 +55,7 @@ def run(
   """
   libraries.keep_off_proxies()
   with run_directory.of_run(workdir, config) as workdir, signals.handled():
-    notices.warn_if_nothing_is_learned(config)
+    notices.warn_if_too_short(config)
     checkpoint = checkpointing.start_from_newest(workdir, config)
     with notices.alive('starting'):
       this = _Run(config, workdir, environment_factory, checkpoint)

@@ -106,9 +106,11 @@ def interrupts(workdir):
   idle(workdir)
 
 
-def terminates(workdir):
+def loses_its_terminal(workdir):
   wait_for(workdir, 'ready')
-  os.kill(os.getppid(), signal.SIGTERM)
+  os.kill(os.getpid(), signal.SIGHUP)  # As every process of the terminal.
+  tell(workdir, 'survived')
+  os.kill(os.getppid(), signal.SIGHUP)
   idle(workdir)
 
 

@@ -18,7 +18,14 @@ import courier
 import launchpad as lp
 
 from acme_dsdpg.agent import presets
-from acme_dsdpg.running import checkpointing, distributed, errors, monitoring, processes
+from acme_dsdpg.running import (
+  checkpointing,
+  distributed,
+  errors,
+  monitoring,
+  processes,
+  signals,
+)
 from tests.running import light_nodes, runs
 
 pytestmark = pytest.mark.process
@@ -85,13 +92,17 @@ def test_a_run_replaces_its_killed_actors_and_ends_when_the_stopper_does(
   assert node['CUDA_VISIBLE_DEVICES'] == ''
 
 
-def test_a_signal_is_an_interrupt_and_the_learner_saves(run, tmp_path, capsys):
-  numbers = (signal.SIGINT, signal.SIGTERM)
+def test_a_signal_is_an_interrupt_and_the_learner_saves(
+  run, tmp_path, capsys, monkeypatch
+):
+  numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+  monkeypatch.setattr(signals, 'answered', lambda: numbers)  # Even below nohup.
   before = [signal.getsignal(number) for number in numbers]
   with pytest.raises(errors.RunInterruptedError):
-    run(evaluator='terminates')
+    run(evaluator='loses_its_terminal')
   assert 'interrupted: saving; the same command goes on' in capsys.readouterr().out
   assert _saved(tmp_path)
+  assert (tmp_path / 'survived').exists()
   assert [signal.getsignal(number) for number in numbers] == before
 
 
