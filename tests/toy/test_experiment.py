@@ -206,8 +206,19 @@ def test_a_run_directory_is_of_the_same_settings(tmp_path):
     run.prepare(directory, SMALL)
   with pytest.raises(config_lib.ConfigError, match='has files but no settings'):
     run.prepare(str(tmp_path), SMALL)
-  with pytest.raises(config_lib.ConfigError, match='cannot be written'):
+  with pytest.raises(config_lib.ConfigError, match='cannot be read or written'):
     run.prepare('/proc/none', SMALL)
+  # What a start that was killed has left, and what a job prints, is no obstacle.
+  (tmp_path / 'killed').mkdir()
+  (tmp_path / 'killed/settings.json.tmp').touch()
+  (tmp_path / 'killed/slurm-1.out').touch()
+  run.prepare(str(tmp_path / 'killed'), SMALL)
+
+
+@pytest.mark.parametrize('workdir', ['', 'a*', 'gs://bucket/toy'])
+def test_a_run_directory_that_is_no_path_is_a_sentence(workdir):
+  with pytest.raises(config_lib.ConfigError, match='^workdir='):
+    run.make_figures([7], SMALL, NUM_POINTS, workdir, 1)
 
 
 # The launcher.
