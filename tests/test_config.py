@@ -77,7 +77,7 @@ WRONG_TYPE = [
   (dict(critic=None), 'str'),
   (dict(agent=3), 'str'),
   (dict(task=3), 'a string'),
-  (dict(hidden_sizes=['256']), 'a tuple of ints'),
+  (dict(hidden_sizes=('256',)), 'a tuple of ints'),
   (dict(hidden_sizes=256), 'a tuple of ints'),
   (dict(hidden_sizes=(256, 1.0)), 'a tuple of ints'),
   (dict(hidden_sizes=(True,)), 'a tuple of ints'),
@@ -368,13 +368,13 @@ def test_json_holds_every_resolved_value():
 
 
 def test_numbers_and_lists_of_numpy_are_stored_as_plain_python():
-  config = presets.make_config(
-    dict(
-      env=np.str_('walker'), seed=np.int64(3), num_steps=np.uint32(7),
-      sigma=np.float32(0.5), hidden_sizes=[np.int16(64), 32], world_model_hidden_sizes=np.array([8, 9]),
-      layer_norm=np.bool_(False), kl_weight=np.int64(2), batch_size=np.array(16),
-    )
+  values = dict(
+    env=np.str_('walker'), seed=np.int64(3), num_steps=np.uint32(7),
+    sigma=np.float32(0.5), hidden_sizes=[np.int16(64), 32],
+    world_model_hidden_sizes=np.array([8, 9]), layer_norm=np.bool_(False),
+    kl_weight=np.int64(2), batch_size=np.array(16),
   )  # fmt: skip
+  config = presets.make_config(values)
   agent = config.dsdpg
   found = (
     config.env, config.seed, config.num_steps, agent.sigma, agent.hidden_sizes,

@@ -555,3 +555,17 @@ def test_a_world_model_that_diverges_is_warned_of(caplog):
   watch(np.float32(31.0))
   assert 'world model diverges' in caplog.text
   watch(None)
+
+
+@pytest.mark.parametrize('agent', ['dsdpg_anchored', 'ddpg'])
+def test_the_gradient_norms_are_those_of_what_the_optimizers_were_given(agent):
+  run = _make(agent)
+  run.learner.step()
+  optimizers = run.learner._optimizers
+  assert optimizers.keys() >= {'critic', 'policy'}
+  for name, optimizer in optimizers.items():
+    # m_1 = (1 - beta_1) g.
+    gradient = np.concatenate([np.ravel(m) for m in optimizer.first_moments]) / 0.1
+    norm = np.linalg.norm(gradient.astype(np.float64))
+    np.testing.assert_allclose(run.rows[0][f'{name}_gradient_norm'], norm, rtol=1e-4)
+    assert norm > 0.0

@@ -256,8 +256,10 @@ def test_the_launcher_trains_and_draws_or_says_what_is_wrong(tmp_path):
   assert process.returncode == 0, err
   assert not err
   lines = out.splitlines()
-  assert lines[0] == '1 arms of 1 seeds, w'
-  assert lines[2:] == ['w/summary.csv', 'w/figure_7.png', 'w/figure_7.pdf']
+  w = tmp_path / 'w'
+  assert lines[0] == f'1 arms of 1 seeds, {w}'
+  files = ('summary.csv', 'figure_7.png', 'figure_7.pdf')
+  assert lines[2:] == [f'{w}/{name}' for name in files]
   rows = experiment.read_metrics(
     str(tmp_path / 'w'), arms.Arm('regression', num_points=4)
   )
@@ -275,6 +277,14 @@ def test_an_interrupt_says_how_to_go_on_and_leaves_no_process(tmp_path):
   process = _start(tmp_path, '--figure=7,8', '--seeds=1', '--workdir=w')
   try:
     deadline = time.time() + PATIENCE
+    while not (tmp_path / 'w/settings.json').exists():
+      assert time.time() < deadline
+      time.sleep(0.2)
+    second = _start(tmp_path, '--figure=7', '--seeds=1', '--workdir=w')
+    _, err = second.communicate(timeout=PATIENCE)
+    assert second.returncode == 2
+    assert 'is in use by another process' in err
+    assert len(err.splitlines()) == 1
     while not list((tmp_path / 'w').glob('arms/*/metrics.csv')):
       assert process.poll() is None, process.communicate()
       assert time.time() < deadline
