@@ -12,9 +12,11 @@ import json
 import math
 from typing import Any, Dict, FrozenSet, Iterable, List, Optional, Tuple
 
-CRITICS = ('samples', 'point')
+CRITICS = ('features', 'samples', 'point')
 SOBOLEV = ('none', 'action', 'state_action')
 TARGETS = ('observed', 'reconstructed', 'anchored')
+WORLD_MODELS = ('cvae', 'mean', 'residual_cvae')
+TRUSTS = ('none', 'mean', 'reconstruction', 'typical')
 
 # What may differ between a run and its resumption.
 RESUMABLE = (
@@ -106,27 +108,36 @@ class DSDPGConfig(_Checks):
   """The agent. Section and equation numbers are the paper's.
 
   Attributes:
-    critic: 'samples' (cGMMN: M noise-driven returns a state-action pair) or
-      'point' (one return, squared error).
+    critic: 'features' (noise enters after the trunk, so that samples cost nothing and
+      the mean is exact; not the paper's), 'samples' (the paper's cGMMN, noise beside
+      state and action) or 'point' (one return, squared error).
     sobolev: which input gradients of the return are learned: 'none', 'action',
       or 'state_action'.
     targets: where bootstrapped targets are evaluated: 'observed' transitions,
       'reconstructed' ones (the world model's, Alg. 1), or 'anchored' ones (the return
       of the N observed steps; its gradient that of the first step, by the world
       model's derivatives there). Anchored targets are not the paper's.
-    num_samples: M, samples of the return a state-action pair (A.8), in the target, the
-      critic's loss and the policy's.
-    num_critics: critics that learn beside each other from one target, in which the
-      samples of all of them are pooled; each has `num_samples`. The policy ascends the
-      mean over all. Not the paper's.
-    noise_dim: K, dimension of the critic's noise (A.8).
-    multiquadric_h: h of the MMD's multiquadric kernel (A.8).
-    linear_return_weight: weight of a linear kernel on the return, added to the
-      multiquadric; 0 leaves it out, as in the paper.
-    gradient_scale: factor on the gradient coordinates inside the multiquadric kernel;
-      1 in the paper.
-    unbiased_mmd: leave i = j out of the MMD's self terms.
-    sobolev_weight: lambda on the gradient's squared error, point critic (Eq. 10).
+    world_model: its mean, of (s, a) and a latent eps: 'cvae' is one decoder of all
+      three (A.4); 'mean' is f(s, a), without a latent; 'residual_cvae' is
+      f(s, a) + g(s, a, eps), the cVAE of what f leaves over. The last two are not the
+      paper's.
+    trust: which prediction of the observed step weighs its gradient, by the share of
+      the change that it explains (`losses.trust`): the 'mean' f(s, a), the
+      'reconstruction' at the inferred latent, the same and how 'typical' that latent is,
+      or 'none'. Anchored targets, critics of features and points.
+    reward_slope: learn the model's dr/da as well; without it the target's gradient is
+      that of the bootstrap alone. Anchored targets, critics of features and points.
+    num_samples: M, samples of the return a state-action pair (A.8), in the target and
+      the critic's loss, and in the policy's loss of the paper's critic.
+    num_features: K, of the critic of features.
+    num_directions: D, random directions that gradients are learned along, in each
+      transition; 0 is the whole gradient. Critic of features.
+    noise_dim: K, dimension of the paper's critic's noise (A.8).
+    multiquadric_h: h of the MMD's multiquadric kernel (A.8). The critic of features has
+      the kernel divided by it, an energy distance rounded within 1 / h.
+    unbiased_mmd: leave i = j out of the MMD's self terms. The paper's critic.
+    sobolev_weight: lambda on the gradient's part of the loss (Eq. 10); critics of
+      features and points.
     discount: gamma, for one environment step.
     n_step: steps of the N-step return (Eq. 9).
     target_update_rate: Polyak rate of the target networks.
@@ -151,40 +162,42 @@ class DSDPGConfig(_Checks):
     jit_compile: compile the learner's step with XLA.
   """
 
-  critic: str = 'samples'
-  sobolev: str = 'state_action'
+  critic: str = 'features'
+  sobolev: str = 'action'
   targets: str = 'anchored'
 
+  world_model: str = 'mean'
+  trust: str = 'mean'
+  reward_slope: bool = False
+
   num_samples: int = 10
-  num_critics: int = 1
+  num_features: int = 16
+  num_directions: int = 1
   noise_dim: int = 16
 
   multiquadric_h: float = 100.0
-  linear_return_weight: float = 100.0
-  gradient_scale: float = 0.1
   unbiased_mmd: bool = False
   sobolev_weight: float = 1.0
 
   discount: float = 0.99
   n_step: int = 5
-  target_update_rate: float = 0.02
+  target_update_rate: float = 0.01
 
   hidden_sizes: Tuple[int, ...] = (256, 256)
   world_model_hidden_sizes: Tuple[int, ...] = (256, 256, 256)
   layer_norm: bool = True
   normalize_observations: bool = True
 
-  # The paper's 3e-4 are too slow for an update every 8 steps: docs/what_was_tried.md.
-  policy_learning_rate: float = 1e-3
-  critic_learning_rate: float = 1e-3
-  world_model_learning_rate: float = 1e-3
-  kl_weight: float = 1.0
+  policy_learning_rate: float = 5e-4
+  critic_learning_rate: float = 5e-4
+  world_model_learning_rate: float = 5e-4
+  kl_weight: float = 0.1
 
   batch_size: int = 64
   sigma: float = 0.3
   min_replay_size: int = 1_000
   max_replay_size: int = 1_000_000
-  samples_per_insert: float = 8.0
+  samples_per_insert: float = 32.0
   variable_update_period: int = 100
 
   jit_compile: bool = True
@@ -194,15 +207,15 @@ class DSDPGConfig(_Checks):
     check_one_of('critic', self.critic, CRITICS)
     check_one_of('sobolev', self.sobolev, SOBOLEV)
     check_one_of('targets', self.targets, TARGETS)
+    check_one_of('world_model', self.world_model, WORLD_MODELS)
+    check_one_of('trust', self.trust, TRUSTS)
     self._positive(
-        'num_samples', 'num_critics', 'noise_dim', 'multiquadric_h', 'n_step',
+        'num_samples', 'num_features', 'noise_dim', 'multiquadric_h', 'n_step',
         'target_update_rate', 'policy_learning_rate', 'critic_learning_rate',
         'world_model_learning_rate', 'batch_size', 'min_replay_size', 'max_replay_size',
         'samples_per_insert', 'variable_update_period',
     )  # fmt: skip
-    self._non_negative(
-      'linear_return_weight', 'gradient_scale', 'sobolev_weight', 'sigma', 'kl_weight'
-    )
+    self._non_negative('num_directions', 'sobolev_weight', 'sigma', 'kl_weight')
     check(0 < self.discount <= 1, 'discount', self.discount, 'in (0, 1]')
     check(
       self.target_update_rate <= 1,
@@ -223,6 +236,18 @@ class DSDPGConfig(_Checks):
       'min_replay_size',
       self.min_replay_size,
       f'at most max_replay_size={self.max_replay_size}',
+    )
+    check(
+      not (self.trust == 'mean' and self.world_model == 'cvae' and self._uses_trust),
+      'trust',
+      self.trust,
+      "none or reconstruction with world_model='cvae', which has no mean",
+    )
+    check(
+      not (self.trust == 'typical' and self.world_model == 'mean' and self._uses_trust),
+      'trust',
+      self.trust,
+      "none or mean with world_model='mean', which has no latent",
     )
     check(
       self.sobolev == 'none' or self.targets != 'observed',
@@ -246,9 +271,8 @@ class DSDPGConfig(_Checks):
     )
 
   @property
-  def samples_per_critic(self) -> int:
-    """Samples of the return that each critic draws; a point critic has one."""
-    return self.num_samples if self.critic == 'samples' else 1
+  def _uses_trust(self) -> bool:
+    return self.targets == 'anchored' and self.critic != 'samples'
 
   @property
   def uses_world_model(self) -> bool:
@@ -269,14 +293,22 @@ class DSDPGConfig(_Checks):
     """Names of the fields that do nothing under this config's switches."""
     unused = set()
     if not self.uses_world_model:
-      unused |= {'world_model_hidden_sizes', 'world_model_learning_rate', 'kl_weight'}
-    if self.critic == 'point':
-      unused |= {'num_samples', 'noise_dim', 'multiquadric_h', 'linear_return_weight'}
-      unused |= {'unbiased_mmd', 'gradient_scale'}
+      unused |= {
+        'world_model', 'world_model_hidden_sizes', 'world_model_learning_rate',
+        'kl_weight',
+      }  # fmt: skip
+    if self.world_model == 'mean':
+      unused.add('kl_weight')
+    if self.critic == 'samples':
+      unused |= {'num_features', 'num_directions', 'sobolev_weight'}
     else:
-      unused.add('sobolev_weight')
+      unused |= {'noise_dim', 'unbiased_mmd'}
+    if self.critic == 'point':
+      unused |= {'num_samples', 'num_features', 'multiquadric_h'}
     if self.sobolev == 'none':
-      unused |= {'gradient_scale', 'sobolev_weight'}
+      unused |= {'sobolev_weight', 'num_directions'}
+    if not self._uses_trust:
+      unused |= {'trust', 'reward_slope'}
     return frozenset(unused)
 
 

@@ -1,6 +1,6 @@
 """The learner: one step is world model, target, critic, policy, target networks."""
 
-from typing import Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from absl import logging
 import acme
@@ -12,31 +12,20 @@ import tensorflow as tf
 
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import networks as networks_lib
-from acme_dsdpg.agent import batches, critic_loss, optimizers
+from acme_dsdpg.agent import (
+  batches,
+  feature_objective,
+  objective,
+  optimizers,
+  sampled_objective,
+)
 from acme_dsdpg.agent import metrics as metrics_lib
 from acme_dsdpg.agent.batches import Batch
 from acme_dsdpg.agent.metrics import Metrics
-from acme_dsdpg.losses import chunks, cvae, dpg, sobolev
+from acme_dsdpg.losses import cvae
 
 # Times the least reconstruction error that was logged.
 _DIVERGED = 30.0
-
-
-class Seeds(NamedTuple):
-  """Stateless seeds, int [2] each, of one step."""
-
-  model: tf.Tensor
-  latent: tf.Tensor
-  target: tf.Tensor
-  critic: tf.Tensor
-  policy: tf.Tensor
-
-
-class Update(NamedTuple):
-  """Gradients of one network's loss, in the order of its variables, and metrics."""
-
-  gradients: List[tf.Tensor]
-  metrics: Metrics
 
 
 class NonFiniteError(Exception):
@@ -92,6 +81,14 @@ class DSDPGLearner(acme.Learner):
     self._target_critic = target_critic
     for online, target in self._with_targets():
       target.assign(online)
+    kind = (
+      sampled_objective.SampledObjective
+      if config.critic == 'samples'
+      else feature_objective.FeatureObjective
+    )
+    self._objective: objective.Objective = kind(
+      config, networks, target_policy, target_critic
+    )
     self._config = config
     self._iterator = iterator
     self._seed = tf.constant([seed, 0], tf.int32)
@@ -193,11 +190,11 @@ class DSDPGLearner(acme.Learner):
     if self._networks.world_model is not None:
       update = self._world_model_update(batch, seeds.model)
       ok = self._apply('world_model', update, ok, metrics)
-    target = self._bellman_target(batch, seeds)
-    ok = self._apply(
-      'critic', self._critic_update(batch, target, seeds.critic), ok, metrics
-    )
-    ok = self._apply('policy', self._policy_update(batch, seeds.policy), ok, metrics)
+    target = self._objective.bellman_target(batch, seeds)
+    update = self._objective.critic_update(batch, target, seeds)
+    ok = self._apply('critic', update, ok, metrics)
+    update = self._objective.policy_update(batch, seeds)
+    ok = self._apply('policy', update, ok, metrics)
     self._update_target_networks()
     self._num_steps.assign_add(1)
     return metrics, ok
@@ -205,100 +202,25 @@ class DSDPGLearner(acme.Learner):
   def _prepare(self, transition: types.Transition) -> Batch:
     return batches.prepare(transition, self._networks.normalizer, self._config)
 
-  def _world_model_update(self, batch: Batch, seed: tf.Tensor) -> Update:
-    model, outcome = self._networks.world_model, batch.model_outcome
+  def _world_model_update(self, batch: Batch, seed: tf.Tensor) -> objective.Update:
+    outcome = batch.model_outcome
     with tf.GradientTape() as tape:
-      losses = cvae.cvae_loss(
-        self._posterior(batch),
-        model.prior(),
-        lambda latent: model.decode(batch.observation, batch.action, latent),
+      losses = cvae.world_model_loss(
+        self._networks.world_model,
+        batch.observation,
+        batch.action,
         outcome.reward,
         outcome.next_observation,
         self._config.kl_weight,
         seed,
       )
-    return Update(
+    return objective.Update(
       tape.gradient(losses.loss, self._trainable['world_model']),
       {
         'world_model_loss': losses.loss,
         'reconstruction_error': losses.reconstruction,
         'kl': losses.kl,
       },
-    )
-
-  def _bellman_target(self, batch: Batch, seeds: Seeds) -> tf.Tensor:
-    """Draws Sobolev samples of the target, those of all critics: [B, M, D] (Eqs. 15-18).
-
-    Anchored targets have the return of the N steps and the gradient of the first.
-    """
-    noise = self._noise(batch, seeds.target)
-
-    def target(model, discount, wrt):
-      return sobolev.sobolev_target(
-        model,
-        self._target_policy,
-        self._target_critic,
-        batch.observation,
-        batch.action,
-        discount,
-        noise,
-        wrt,
-      )
-
-    model = self._transition_model(batch, seeds.latent)
-    result = target(model, batch.model_outcome.discount, self._config.sobolev)
-    if self._config.one_step_model:
-      returns = target(batches.observed(batch.outcome), batch.outcome.discount, 'none')
-      result = tf.concat([returns, result[..., 1:]], axis=-1)
-    return result
-
-  def _transition_model(self, batch: Batch, seed: tf.Tensor) -> sobolev.Model:
-    """Makes (s, a) -> (R, s+), as the targets switch has it."""
-    if self._config.targets == 'observed':
-      return batches.observed(batch.outcome)
-    latent = tf.stop_gradient(self._posterior(batch).sample(seed=seed))
-    decode = lambda observation, action: self._networks.world_model.decode(
-      observation, action, latent
-    )
-    if self._config.targets == 'reconstructed':
-      return decode
-    outcome = batch.model_outcome
-    return sobolev.anchored(decode, outcome.reward, outcome.next_observation)
-
-  def _critic_update(self, batch: Batch, target: tf.Tensor, seed: tf.Tensor) -> Update:
-    config = self._config
-    sizes = batch.observation.shape[-1], batch.action.shape[-1]
-    loss_of_one, scale = critic_loss.make_critic_loss(config, *sizes)
-
-    def of_states(observation, action, noise, target):
-      with tf.GradientTape() as tape:
-        samples = sobolev.sobolev_samples(
-          self._networks.critic, observation, action, noise, config.sobolev
-        )
-        members = tf.split(samples, config.num_critics, axis=1)
-        loss = tf.reduce_mean([loss_of_one(member, target) for member in members])
-        scaled = loss / scale
-      metrics = {'critic_loss': loss, **metrics_lib.sample_metrics(samples, target)}
-      return Update(tape.gradient(scaled, self._trainable['critic']), metrics)
-
-    noise = self._noise(batch, seed)
-    return chunks.mean_over_chunks(
-      of_states,
-      (batch.observation, batch.action, noise, target),
-      chunks.chunk_size(*noise.shape[:2]),
-    )
-
-  def _policy_update(self, batch: Batch, seed: tf.Tensor) -> Update:
-    def of_states(observation, noise):
-      with tf.GradientTape() as tape:
-        loss = dpg.policy_loss(
-          self._networks.policy, self._networks.critic, observation, noise
-        )
-      return Update(tape.gradient(loss, self._trainable['policy']), {'policy_loss': loss})
-
-    noise = self._noise(batch, seed)
-    return chunks.mean_over_chunks(
-      of_states, (batch.observation, noise), chunks.chunk_size(*noise.shape[:2])
     )
 
   def _update_target_networks(self):
@@ -308,13 +230,6 @@ class DSDPGLearner(acme.Learner):
 
   # What the algorithm is made of.
 
-  def _posterior(self, batch: Batch):
-    """The distribution q(eps | s+, R; s, a), batch [B]."""
-    outcome = batch.model_outcome
-    return self._networks.world_model.encode(
-      batch.observation, batch.action, outcome.reward, outcome.next_observation
-    )
-
   def _with_targets(self) -> Iterator[Tuple[tf.Variable, tf.Variable]]:
     """Online variables, each with its target."""
     for online, target in (
@@ -323,31 +238,22 @@ class DSDPGLearner(acme.Learner):
     ):
       yield from zip(online.variables, target.variables, strict=True)
 
-  def _draw_seeds(self) -> Seeds:
+  def _draw_seeds(self) -> objective.Seeds:
     folded = tf.random.experimental.stateless_fold_in(self._seed, self._num_steps)
-    num_seeds = len(Seeds._fields)
-    return Seeds(*tf.unstack(tf.random.experimental.stateless_split(folded, num_seeds)))
-
-  def _noise(self, batch: Batch, seed: tf.Tensor) -> tf.Tensor:
-    """Draws xi ~ N(0, I_K) for all critics, [B, M, K]; K = 0 for a point critic."""
-    config = self._config
-    noise_dim = config.noise_dim if config.critic == 'samples' else 0
-    num_samples = config.num_critics * config.samples_per_critic
-    shape = [batch.action.shape[0], num_samples, noise_dim]
-    return tf.random.stateless_normal(shape, seed, dtype=batch.action.dtype)
+    num_seeds = len(objective.Seeds._fields)
+    split = tf.random.experimental.stateless_split(folded, num_seeds)
+    return objective.Seeds(*tf.unstack(split))
 
   def _apply(
-    self, name: str, update: Update, ok: tf.Tensor, metrics: Metrics
+    self, name: str, update: objective.Update, ok: tf.Tensor, metrics: Metrics
   ) -> tf.Tensor:
     """Takes one optimizer step on one network, and adds its metrics to `metrics`.
 
     Returns:
       `ok`, and whether gradients and metrics are finite: otherwise the step is skipped.
     """
-    norm = metrics_lib.global_norm(update.gradients)
+    norm = metrics_lib.norm(optimizers.flatten(update.gradients))
     metrics.update({**update.metrics, f'{name}_gradient_norm': norm})
     ok &= metrics_lib.all_finite([norm, *update.metrics.values()])
-
-    apply = lambda: self._optimizers[name].apply(update.gradients)
-    tf.cond(ok, apply, lambda: None)
+    self._optimizers[name].apply(update.gradients, ok)
     return ok

@@ -32,14 +32,14 @@ def _spread(x: tf.Tensor) -> tf.Tensor:
   return tf.reduce_mean(tf.math.reduce_std(x, axis=-1))
 
 
-def global_norm(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
-  """Computes the L2 norm over all entries, finite wherever they and it are.
+def norm(x: tf.Tensor) -> tf.Tensor:
+  """Computes the L2 norm of a vector, finite wherever it and all entries are.
 
-  `tf.linalg.global_norm` squares first, and overflows in float32 above 1e19.
+  `tf.norm` squares first, and overflows in float32 above 1e19.
   """
-  largest = tf.reduce_max(tf.stack([tf.reduce_max(tf.abs(x)) for x in tensors]))
+  largest = tf.reduce_max(tf.abs(x))
   scale = tf.where(largest > 0.0, largest, tf.ones_like(largest))
-  return scale * tf.linalg.global_norm([x / scale for x in tensors])
+  return scale * tf.norm(x / scale)
 
 
 def all_finite(tensors: Sequence[tf.Tensor]) -> tf.Tensor:

@@ -9,21 +9,28 @@ from typing import Callable, List, Sequence
 import sonnet as snt
 import tensorflow as tf
 
-# (m, v) -> what is subtracted from a variable; all of one shape and type.
+# (m, v) -> what is subtracted from the variables; all of one shape and type.
 _Change = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 _SMA_THRESHOLD = 5.0
+
+
+def flatten(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
+  """Returns all entries as one vector, in order."""
+  return tf.concat([tf.reshape(x, [-1]) for x in tensors], axis=0)
 
 
 class _MomentOptimizer(tf.Module):
   """Optimizer with exponential means of the gradients and of their squares.
 
   Its state is created with it: a compiled step creates nothing, and
-  `tf.train.Checkpoint(optimizer=...)` saves and restores everything.
+  `tf.train.Checkpoint(optimizer=...)` saves and restores everything. Gradients
+  and moments of all variables are one vector, [P]: a few compiled loops in place of
+  several for each variable.
 
   Attributes:
     iterations: int64 [], the steps taken.
-    first_moments: m, one for each variable, of its shape and type; zeros at first.
+    first_moments: m, [P], of the variables' type; zeros at first.
     second_moments: v, likewise.
   """
 
@@ -38,7 +45,7 @@ class _MomentOptimizer(tf.Module):
     """Initializes the optimizer; the betas are A.8's, for all networks.
 
     Args:
-      variables: what is optimized, float32 or float64, of any shapes.
+      variables: what is optimized, all float32 or all float64, of any shapes.
       learning_rate: step size.
       beta_1: decay of the first moments.
       beta_2: decay of the second moments.
@@ -51,15 +58,17 @@ class _MomentOptimizer(tf.Module):
     self.learning_rate, self.epsilon = learning_rate, epsilon
     self.beta_1, self.beta_2 = beta_1, beta_2
     self.iterations = tf.Variable(0, trainable=False, dtype=tf.int64, name='iterations')
-    zeros = lambda v: tf.Variable(tf.zeros_like(v), trainable=False, name='moment')
-    self.first_moments = [zeros(v) for v in variables]
-    self.second_moments = [zeros(v) for v in variables]
+    size = sum(variable.shape.num_elements() for variable in variables)
+    zeros = tf.zeros([size], variables[0].dtype)
+    self.first_moments = tf.Variable(zeros, trainable=False, name='first_moments')
+    self.second_moments = tf.Variable(zeros, trainable=False, name='second_moments')
 
-  def apply(self, gradients: Sequence[tf.Tensor]):
-    """Takes one step.
+  def apply(self, gradients: Sequence[tf.Tensor], ok: tf.Tensor = True):
+    """Takes one step, or none.
 
     Args:
       gradients: dense, in the order and of the shapes and types of the variables.
+      ok: bool [], whether to change anything.
 
     Raises:
       ValueError: there are more or fewer gradients than variables.
@@ -67,15 +76,20 @@ class _MomentOptimizer(tf.Module):
     variables = self._get_variables()
     if len(gradients) != len(variables):
       raise ValueError(f'{len(gradients)} gradients for {len(variables)} variables.')
-    step = self.iterations.assign_add(1)
-    types = {m.dtype for m in self.first_moments}
-    changes = {dtype: self._make_change(tf.cast(step, dtype)) for dtype in types}
-    slots = self.first_moments, self.second_moments
-    for variable, m, v, gradient in zip(variables, *slots, gradients):
-      beta_1, beta_2 = self._betas(m.dtype)
-      m.assign(beta_1 * m + (1.0 - beta_1) * gradient)
-      v.assign(beta_2 * v + (1.0 - beta_2) * tf.square(gradient))
-      variable.assign_sub(changes[m.dtype](m, v))
+    gradient = flatten(gradients)
+    ok = tf.convert_to_tensor(ok)
+    step = self.iterations.assign_add(tf.cast(ok, tf.int64))
+    m, v = self.first_moments, self.second_moments
+    beta_1, beta_2 = self._betas(m.dtype)
+    new_m = beta_1 * m + (1.0 - beta_1) * gradient
+    new_v = beta_2 * v + (1.0 - beta_2) * tf.square(gradient)
+    change = self._make_change(tf.cast(step, m.dtype))(new_m, new_v)
+    m.assign(tf.where(ok, new_m, m))
+    v.assign(tf.where(ok, new_v, v))
+    change = tf.where(ok, change, tf.zeros_like(change))
+    changes = tf.split(change, [variable.shape.num_elements() for variable in variables])
+    for variable, change in zip(variables, changes):
+      variable.assign_sub(tf.reshape(change, variable.shape))
 
   def _betas(self, dtype: tf.DType) -> List[tf.Tensor]:
     """Casts the betas; 1 - beta is taken after that, as 1 - beta^t is."""

@@ -1,7 +1,7 @@
 """The agents by name, each as changes to the defaults, and whole configs from them.
 
 The agents of the paper are settings of three independent switches (`critic`, `sobolev`,
-`targets`) with the paper's kernel and KL weight. TensorFlow is not imported here.
+`targets`) with the paper's world model. TensorFlow is not imported here.
 """
 
 import json
@@ -10,7 +10,8 @@ from typing import Any, Dict, Mapping, Optional
 
 from acme_dsdpg import config as config_lib
 
-_PAPER = dict(linear_return_weight=0.0, gradient_scale=1.0, kl_weight=0.1)
+# The paper's points learn their whole gradient.
+_PAPER = dict(world_model='cvae', kl_weight=0.1, num_directions=0)
 
 
 def _paper(critic: str, sobolev: str, targets: str) -> Mapping[str, Any]:

@@ -1,4 +1,7 @@
-"""Derivatives of row-wise functions, forward or backward through one shared primal."""
+"""Derivatives of row-wise functions, forward or backward through one shared primal.
+
+All are differentiable themselves, by an outer tape.
+"""
 
 from typing import Callable, Tuple
 
@@ -64,3 +67,56 @@ def value_and_pull_back(
     return tf.transpose(pulled, [1, 0, 2])
 
   return value, pull_back
+
+
+def value_and_gradients(
+  function: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor, output_size: int
+) -> Tuple[tf.Tensor, tf.Tensor]:
+  """Computes `value_and_jacobian`, but backward where outputs are fewer than inputs.
+
+  Args:
+    function: [B, X] -> [B, Y], each row by itself.
+    x: [B, X] float.
+    output_size: Y.
+  """
+  if output_size >= x.shape[-1]:
+    return value_and_jacobian(function, x)
+  with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+    tape.watch(x)
+    outputs = tf.unstack(function(x), axis=-1)
+  gradients = [
+    tape.gradient(output, x, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    for output in outputs
+  ]
+  return tf.stack(outputs, axis=-1), tf.stack(gradients, axis=-1)
+
+
+def value_and_tangents(
+  function: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor, directions: tf.Tensor
+) -> Tuple[tf.Tensor, tf.Tensor]:
+  """Computes a row-wise function's value and its derivatives along directions, forward.
+
+  Args:
+    function: [B, X] -> [B, Y], each row by itself.
+    x: [B, X] float.
+    directions: [B, D, X], same type.
+
+  Returns:
+    value [B, Y], and tangents [B, D, Y], `tangents[b, d] = directions[b, d] . dy_b/dx_b`.
+  """
+  with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+    with tf.GradientTape(watch_accessed_variables=False) as inner:
+      inner.watch(x)
+      value = function(x)
+    cotangent = tf.zeros_like(value)
+    tape.watch(cotangent)
+    gradient = inner.gradient(
+      value, x, cotangent, unconnected_gradients=tf.UnconnectedGradients.ZERO
+    )
+  tangents = [
+    tape.gradient(
+      gradient, cotangent, direction, unconnected_gradients=tf.UnconnectedGradients.ZERO
+    )
+    for direction in tf.unstack(directions, axis=1)
+  ]
+  return value, tf.stack(tangents, axis=1)

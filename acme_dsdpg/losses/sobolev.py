@@ -21,7 +21,7 @@ WRT = ('none', 'action', 'state_action')
 
 
 class Critic(Protocol):
-  """Samples of the return; `networks.Critic` and `networks.CriticEnsemble` are some."""
+  """Samples of the return; `networks.Critic` and `networks.FeatureCritic` are some."""
 
   def samples(
     self, observation: tf.Tensor, action: tf.Tensor, noise: tf.Tensor
@@ -56,7 +56,7 @@ def sobolev_samples(
   Raises:
     ValueError: an unknown `wrt`, or a critic that ignores an input.
   """
-  _check_wrt(wrt)
+  check_wrt(wrt)
   if wrt == 'none':
     return critic.samples(observation, action, noise)[..., tf.newaxis]
   z, dz_ds, dz_da = critic.samples_and_gradients(observation, action, noise)
@@ -102,7 +102,7 @@ def sobolev_target(
   Raises:
     ValueError: an unknown `wrt`, or a critic that ignores an input.
   """
-  _check_wrt(wrt)
+  check_wrt(wrt)
   state_size = observation.shape[-1]
   if wrt == 'none':
     reward, next_observation = model(observation, action)
@@ -177,6 +177,7 @@ def split_inputs(
   return tuple(tf.split(x, [state_size, x.shape[-1] - state_size], axis=-1))
 
 
-def _check_wrt(wrt: str):
+def check_wrt(wrt: str):
+  """Raises ValueError unless `wrt` is one of `WRT`."""
   if wrt not in WRT:
     raise ValueError(f'wrt={wrt!r} is not valid: it must be one of {", ".join(WRT)}.')

@@ -1,7 +1,8 @@
 """The agent's networks, and the factory that builds them from spec and config."""
 
 import dataclasses
-from typing import Optional, Union
+import itertools
+from typing import NamedTuple, Optional, Union
 
 from acme import specs
 import numpy as np
@@ -9,7 +10,8 @@ import tensorflow as tf
 
 from acme_dsdpg import config as config_lib
 from acme_dsdpg.networks import layers
-from acme_dsdpg.networks.critic import Critic, CriticEnsemble, FunctionCritic
+from acme_dsdpg.networks.critic import Critic, FunctionCritic
+from acme_dsdpg.networks.feature_critic import FeatureCritic
 from acme_dsdpg.networks.policy import ActingPolicy, Normalizer, Policy
 from acme_dsdpg.networks.world_model import WorldModel
 
@@ -17,8 +19,8 @@ __all__ = [
   'ActingPolicy',
   'AnyCritic',
   'Critic',
-  'CriticEnsemble',
   'DSDPGNetworks',
+  'FeatureCritic',
   'FunctionCritic',
   'Normalizer',
   'Policy',
@@ -29,7 +31,7 @@ __all__ = [
   'make_policy',
 ]
 
-AnyCritic = Union[Critic, CriticEnsemble]
+AnyCritic = Union[Critic, FeatureCritic]
 
 
 @dataclasses.dataclass
@@ -39,7 +41,7 @@ class DSDPGNetworks:
   Attributes:
     normalizer: raw observations [B, S] to normalised ones.
     policy: [B, S] to actions [B, A].
-    critic: samples of the return; an ensemble where there are several.
+    critic: samples of the return; the paper's, or one of features.
     world_model: None where targets are observed.
   """
 
@@ -94,7 +96,7 @@ def make_policy(
 ) -> Policy:
   """Builds the policy of `make_networks`, from the same weights."""
   policy = Policy(
-    spec.actions, seed=_seeds(seed, config).policy, name='policy', **_mlp(config, dtype)
+    spec.actions, seed=_seeds(seed).policy, name='policy', **_mlp(config, dtype)
   )
   policy(tf.zeros([1, *spec.observations.shape], dtype))
   return policy
@@ -107,24 +109,20 @@ def make_critic(
   dtype: tf.DType = tf.float32,
 ) -> AnyCritic:
   """Builds the critic of `make_networks`, from the same weights."""
-  noise_dim = config.noise_dim if config.critic == 'samples' else 0
-  members = [
-    Critic(
-      (spec.observations.shape[0], spec.actions.shape[0], noise_dim),
-      seed=critic_seed,
-      name=f'critic_{i}' if i else 'critic',
-      **_mlp(config, dtype),
-    )
-    for i, critic_seed in enumerate(_seeds(seed, config).critics)
-  ]
-  return CriticEnsemble(members, name='critics') if len(members) > 1 else members[0]
+  sizes = spec.observations.shape[0], spec.actions.shape[0]
+  common = dict(seed=_seeds(seed).critic, name='critic', **_mlp(config, dtype))
+  if config.critic == 'samples':
+    return Critic((*sizes, config.noise_dim), **common)
+  num_features = config.num_features if config.critic == 'features' else 0
+  return FeatureCritic(sizes, num_features, **common)
 
 
 def _make_world_model(spec, config, seed, dtype) -> WorldModel:
   model = WorldModel(
     spec.observations.shape[0],
     config.world_model_hidden_sizes,
-    _seeds(seed, config).world_model,
+    _seeds(seed).world_model,
+    config.world_model,
     dtype=dtype,
     name='world_model',
   )
@@ -138,19 +136,15 @@ def _mlp(config, dtype):
   return dict(hidden_sizes=config.hidden_sizes, layer_norm=config.layer_norm, dtype=dtype)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Seeds:
+class _Seeds(NamedTuple):
   policy: int
+  critic: int
   world_model: int
-  critics: list
 
 
-def _seeds(seed: int, config: config_lib.DSDPGConfig) -> _Seeds:
+def _seeds(seed: int) -> _Seeds:
   """One for each network whether or not it is there: all presets share the policy's."""
-  stream = layers.seeds(seed)
-  policy, critic, model = (next(stream) for _ in range(3))
-  others = [next(stream) for _ in range(config.num_critics - 1)]
-  return _Seeds(policy, model, [critic, *others])
+  return _Seeds(*itertools.islice(layers.seeds(seed), len(_Seeds._fields)))
 
 
 def check_spec(spec: specs.EnvironmentSpec):

@@ -1,6 +1,6 @@
-"""Critics: samples of the return from noise, or one return; and several of them.
+"""The paper's critic: noise enters at the input, beside state and action.
 
-All share one interface: `samples` and `samples_and_gradients` (`losses.sobolev.Critic`).
+Its interface is `losses.sobolev.Critic`.
 """
 
 import abc
@@ -46,7 +46,7 @@ class SampledCritic(abc.ABC):
     Args:
       observation: [B, S] float.
       action: [B, A] float, same type.
-      noise: [B, M, K] float, same type; K may be 0 (a point critic).
+      noise: [B, M, K] float, same type.
 
     Returns:
       [B, M]; differentiable.
@@ -62,7 +62,7 @@ class SampledCritic(abc.ABC):
     Args:
       observation: [B, S] float.
       action: [B, A] float, same type.
-      noise: [B, M, K] float, same type; K may be 0 (a point critic).
+      noise: [B, M, K] float, same type.
 
     Returns:
       z [B, M], dz/ds [B, M, S], dz/da [B, M, A]; differentiable in the critic's
@@ -111,8 +111,7 @@ class FunctionCritic(SampledCritic):
 class Critic(SampledCritic, tf.keras.Model):
   """Z_phi(s, a, xi): a cGMMN, noise beside [s ; a] in one MLP (A.8).
 
-  With noise of size 0 it is the point critic Q_phi(s, a): the same network
-  without noise. Maps observation [N, S], action [N, A], noise [N, K] to [N].
+  Maps observation [N, S], action [N, A], noise [N, K] to [N].
   """
 
   def __init__(
@@ -128,6 +127,7 @@ class Critic(SampledCritic, tf.keras.Model):
     observation_size, action_size, noise_dim = input_sizes
     self._action_start = observation_size
     self._noise_start = observation_size + action_size
+    self._noise_dim = noise_dim
     self._mlp = layers.MLP(
       hidden_sizes,
       1,
@@ -145,53 +145,21 @@ class Critic(SampledCritic, tf.keras.Model):
   def call(self, observation, action, noise):
     return self.sample(self.embed(observation, action), noise)
 
+  def draw_noise(self, seed: tf.Tensor, batch_size: int, num_samples: int) -> tf.Tensor:
+    """Draws xi ~ N(0, I_K), [B, M, K], from a stateless seed, int [2]."""
+    shape = [batch_size, num_samples, self._noise_dim]
+    return tf.random.stateless_normal(shape, seed, dtype=self.dtype)
+
   def embed(self, observation, action):
     # Linear in [s ; a].
     return self._mlp.input_terms(tf.concat([observation, action], axis=-1))
 
   def sample(self, embedding, noise):
-    if noise.shape[-1]:
-      by_noise = self._mlp.input_terms(noise, self._noise_start)
-      embedding = [e + n for e, n in zip(embedding, by_noise)]
-    return self._mlp.from_terms(embedding)[:, 0]
+    by_noise = self._mlp.input_terms(noise, self._noise_start)
+    return self._mlp.from_terms([e + n for e, n in zip(embedding, by_noise)])[:, 0]
 
   def input_gradients(self, gradients):
     return (
       self._mlp.input_gradient(gradients, 0, self._action_start),
       self._mlp.input_gradient(gradients, self._action_start, self._noise_start),
     )
-
-
-class CriticEnsemble(tf.Module):
-  """C critics beside each other, as one critic.
-
-  Of M samples of a state and action the first M / C are the first member's, and so on.
-  """
-
-  def __init__(self, members: Sequence[Critic], name: str):
-    """Initializes the ensemble from its members, built."""
-    super().__init__(name=name)
-    self.members = list(members)
-
-  def samples(
-    self, observation: tf.Tensor, action: tf.Tensor, noise: tf.Tensor
-  ) -> tf.Tensor:
-    """Draws [B, M] returns; see `SampledCritic`. M is a multiple of C."""
-    parts = [
-      member.samples(observation, action, part)
-      for member, part in self._with_noise(noise)
-    ]
-    return tf.concat(parts, axis=1)
-
-  def samples_and_gradients(
-    self, observation: tf.Tensor, action: tf.Tensor, noise: tf.Tensor
-  ) -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Draws z [B, M], dz/ds [B, M, S], dz/da [B, M, A]; see `SampledCritic`."""
-    parts = [
-      member.samples_and_gradients(observation, action, part)
-      for member, part in self._with_noise(noise)
-    ]
-    return tuple(tf.concat(part, axis=1) for part in zip(*parts))
-
-  def _with_noise(self, noise: tf.Tensor):
-    return zip(self.members, tf.split(noise, len(self.members), axis=1))

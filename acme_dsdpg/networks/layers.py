@@ -77,6 +77,7 @@ class MLP(tf.keras.layers.Layer):
       Acme's LayerNormMLP; 'after' for LayerNorm after each non-linearity (A.8:
       encoder, decoder).
     near_zero: start with an output close to 0.
+    output_scales: factors on the output's initial kernel, one for each coordinate.
     activation: the non-linearity.
   """
 
@@ -89,6 +90,7 @@ class MLP(tf.keras.layers.Layer):
     residual: bool = False,
     norm: Optional[str] = None,
     near_zero: bool = False,
+    output_scales: Sequence[float] = (),
     activation: Callable[[tf.Tensor], tf.Tensor] = swish,
     **kwargs,
   ):
@@ -111,10 +113,11 @@ class MLP(tf.keras.layers.Layer):
     self._norms = [
       LayerNorm(dtype=self.dtype, name=f'norm_{i}') for i in range(num_norms)
     ]
-    scale = 1e-4 if near_zero else 1.0
+    initialize = _fan_in_normal(1e-4 if near_zero else 1.0, next(stream))
+    scales = tf.constant(output_scales or [1.0], self.dtype)
     self._output = tf.keras.layers.Dense(
       output_size,
-      kernel_initializer=_fan_in_normal(scale, next(stream)),
+      kernel_initializer=lambda shape, dtype: initialize(shape, dtype) * scales,
       dtype=self.dtype,
       name='output',
     )

@@ -1,6 +1,8 @@
-"""The conditional variational autoencoder of transitions (A.4, A.5)."""
+"""World models of transitions: the paper's cVAE (A.4, A.5), and one whose latent explains
+only what state and action leave open.
+"""
 
-from typing import Sequence, Tuple
+from typing import Optional, Sequence, Tuple
 
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -13,31 +15,55 @@ _MIN_SCALE = 1e-3
 
 
 class WorldModel(tf.keras.Model):
-  """cVAE of (R, s+) given (s, a), differentiable in s and a.
+  """A model of (R, s+) given (s, a) and a latent eps, differentiable in s and a.
 
-  The latent has S + 1 dimensions. The decoder predicts the change of the state.
-  Given N-step transitions it models N steps at once; given first steps, one.
+  Its mean is, by `kind`:
+
+  - 'cvae': decoder(s, a, eps), the paper's. Where eps can tell the outcome, it takes
+    the action's effect with it.
+  - 'mean': f(s, a), the conditional mean; eps is empty.
+  - 'residual_cvae': f(s, a) + g(s, a, eps). The encoder sees what f leaves over.
+
+  All predict the change of the state. Given N-step transitions they model N steps at
+  once; given first steps, one.
+
+  Attributes:
+    latent_size: dimensions of eps, S + 1 or 0.
   """
 
   def __init__(
-    self, observation_size: int, hidden_sizes: Sequence[int], seed: int, **kwargs
+    self,
+    observation_size: int,
+    hidden_sizes: Sequence[int],
+    seed: int,
+    kind: str = 'cvae',
+    **kwargs,
   ):
     """Initializes the model.
 
     Args:
       observation_size: S.
-      hidden_sizes: of encoder and decoder.
+      hidden_sizes: of encoder, decoder (g) and f.
       seed: of the initial weights.
+      kind: see the class.
       **kwargs: of `tf.keras.Model`.
     """
     super().__init__(**kwargs)
     stream = layers.seeds(seed)
-    self.latent_size = observation_size + 1
+    self._outcome_size = observation_size + 1
+    self.latent_size = 0 if kind == 'mean' else self._outcome_size
     make = lambda size, name: layers.MLP(
       hidden_sizes, size, next(stream), norm='after', dtype=self.dtype, name=name
     )
-    self._encoder = make(2 * self.latent_size, 'encoder')
-    self._decoder = make(self.latent_size, 'decoder')
+    self._encoder = make(2 * self.latent_size, 'encoder') if self.latent_size else None
+    self._decoder = make(self._outcome_size, 'decoder') if self.latent_size else None
+    self._mean = None if kind == 'cvae' else make(self._outcome_size, 'mean')
+
+  def mean(self, observation: tf.Tensor, action: tf.Tensor) -> Optional[tf.Tensor]:
+    """Returns f(s, a): reward and change of the state, [N, 1 + S]; None without f."""
+    if self._mean is None:
+      return None
+    return self._mean(tf.concat([observation, action], axis=-1))
 
   def encode(
     self,
@@ -45,6 +71,7 @@ class WorldModel(tf.keras.Model):
     action: tf.Tensor,
     reward: tf.Tensor,
     next_observation: tf.Tensor,
+    mean: Optional[tf.Tensor] = None,
   ) -> tfd.Distribution:
     """Returns q_zeta(eps | s+, R; s, a), a diagonal Gaussian, batch [N] (Eq. 29).
 
@@ -53,27 +80,50 @@ class WorldModel(tf.keras.Model):
       action: [N, A].
       reward: [N], of as many steps as lie between the observations.
       next_observation: [N, S].
+      mean: f(s, a) if it is known, [N, 1 + S].
     """
-    inputs = [observation, action, reward[:, tf.newaxis], next_observation]
-    mean, scale = tf.split(self._encoder(tf.concat(inputs, axis=-1)), 2, axis=-1)
-    scale = tf.nn.softplus(scale) + _MIN_SCALE
-    return tfd.Independent(tfd.Normal(mean, scale), reinterpreted_batch_ndims=1)
+    outcome = tf.concat([reward[:, tf.newaxis], next_observation], axis=-1)
+    if not self.latent_size:
+      return self._gaussian(outcome[:, :0], outcome[:, :0] + 1.0)
+    if self._mean is not None:
+      mean = self.mean(observation, action) if mean is None else mean
+      outcome -= mean + tf.pad(observation, [[0, 0], [1, 0]])
+    inputs = tf.concat([observation, action, outcome], axis=-1)
+    location, scale = tf.split(self._encoder(inputs), 2, axis=-1)
+    return self._gaussian(location, tf.nn.softplus(scale) + _MIN_SCALE)
 
   def decode(
-    self, observation: tf.Tensor, action: tf.Tensor, latent: tf.Tensor
+    self,
+    observation: tf.Tensor,
+    action: tf.Tensor,
+    latent: tf.Tensor,
+    mean: Optional[tf.Tensor] = None,
   ) -> Tuple[tf.Tensor, tf.Tensor]:
-    """Returns the mean of p_psi(s+, R | eps; s, a): reward [N], s+ [N, S]."""
-    output = self._decoder(tf.concat([observation, action, latent], axis=-1))
+    """Returns the mean of p_psi(s+, R | eps; s, a): reward [N], s+ [N, S].
+
+    Args:
+      observation: [N, S].
+      action: [N, A].
+      latent: [N, latent_size].
+      mean: f(s, a) if it is known, [N, 1 + S].
+    """
+    output = self.mean(observation, action) if mean is None else mean
+    if self.latent_size:
+      explained = self._decoder(tf.concat([observation, action, latent], axis=-1))
+      output = explained if output is None else output + explained
     # Not slices: their tangents would be pushed forward one after the other.
-    reward, change = tf.split(output, [1, self.latent_size - 1], axis=-1)
+    reward, change = tf.split(output, [1, self._outcome_size - 1], axis=-1)
     return tf.squeeze(reward, axis=-1), observation + change
 
   def prior(self) -> tfd.Distribution:
     """Returns N(0, I) over the latent."""
     zeros = tf.zeros([self.latent_size], self.compute_dtype)
-    return tfd.Independent(tfd.Normal(zeros, zeros + 1.0), reinterpreted_batch_ndims=1)
+    return self._gaussian(zeros, zeros + 1.0)
 
   def call(self, observation, action, reward, next_observation):
     """Reconstructs from the posterior's mean; builds all the weights."""
     posterior = self.encode(observation, action, reward, next_observation)
     return self.decode(observation, action, posterior.mean())
+
+  def _gaussian(self, mean: tf.Tensor, scale: tf.Tensor) -> tfd.Distribution:
+    return tfd.Independent(tfd.Normal(mean, scale), reinterpreted_batch_ndims=1)
