@@ -142,5 +142,7 @@ def explains(workdir):
 
 def describes_itself(workdir):
   level = logging.getLogger('tensorflow').level
-  tell(workdir, 'described', json.dumps({'level': level, **os.environ}))
+  tell(
+    workdir, 'described', json.dumps({'level': level, 'cwd': os.getcwd(), **os.environ})
+  )
   wait_for(workdir, 'never')

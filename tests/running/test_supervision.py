@@ -38,6 +38,7 @@ def _run(tmp_path, monkeypatch):
   """Runs a program whose nodes do what is named, by label; few others are there."""
 
   def make_program(config, workdir, factory, checkpoint):
+    os.chdir('/')  # As a simulator may.
     program = lp.Program('light')
     for label, name in {**ALWAYS, **deeds}.items():
       function = processes.Node(getattr(light_nodes, name))
@@ -88,6 +89,7 @@ def test_a_run_replaces_its_killed_actors_and_ends_when_the_stopper_does(
   assert node['XLA_FLAGS'] == '--xla_llvm_disable_expensive_passes=true'
   assert (node['MUJOCO_GL'], node['level']) == ('disable', logging.ERROR)
   assert node['TMPDIR'] == str(tmp_path / 'tmp')
+  assert node['cwd'] == os.getcwd() != '/'
   # An accelerator is the learner's.
   assert node['CUDA_VISIBLE_DEVICES'] == ''
 
