@@ -57,7 +57,8 @@ class _Checks:
 
   def _types(self):
     for field in dataclasses.fields(self):
-      value = getattr(self, field.name)
+      value = plain(getattr(self, field.name))
+      object.__setattr__(self, field.name, value)
       if not _matches(value, field.type):
         check(False, field.name, value, f'of type {type_name(field.type)}')
       if isinstance(value, float) and not math.isfinite(value):
@@ -87,6 +88,13 @@ def _matches(value: Any, kind: Any) -> bool:
   if kind is int:
     return isinstance(value, int) and not isinstance(value, bool)
   return isinstance(value, kind)
+
+
+def plain(value: Any) -> Any:
+  """Returns a value as plain Python, lists and arrays (NumPy's) as tuples."""
+  if hasattr(value, 'tolist'):
+    value = value.tolist()
+  return tuple(map(plain, value)) if isinstance(value, (list, tuple)) else value
 
 
 def type_name(kind: Any) -> str:

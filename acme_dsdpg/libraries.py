@@ -16,6 +16,7 @@ stand_ins.install()
 # LLVM's costly passes are three quarters of the time that a learner's step takes to
 # compile, and make it no faster (docs/what_was_tried.md).
 _XLA_FLAG = '--xla_llvm_disable_expensive_passes'
+_THIS_MACHINE = ('localhost', '127.0.0.1', '[::1]', '::1')
 
 
 def set_up():
@@ -24,6 +25,7 @@ def set_up():
   Call it before TensorFlow and dm_control are imported; once more does no harm. What the
   user has set stays:
 
+  - gRPC, by which a run calls its own replay, keeps this machine off proxies.
   - XLA leaves out LLVM's costly passes, unless XLA_FLAGS names the flag.
   - MuJoCo renders nothing, unless MUJOCO_GL says by what.
   - TensorFlow takes a GPU's memory as it needs it, unless TF_FORCE_GPU_ALLOW_GROWTH says.
@@ -31,6 +33,7 @@ def set_up():
     consequence on import), absl's below warnings; deprecations and notices of age are
     left out.
   """
+  keep_off_proxies()
   if _XLA_FLAG not in os.environ.get('XLA_FLAGS', ''):
     given = os.environ.get('XLA_FLAGS', '')
     os.environ['XLA_FLAGS'] = f'{given} {_XLA_FLAG}=true'.strip()
@@ -49,6 +52,18 @@ def set_up():
     notices.notices.clear()  # Acme imports Gym, which says that it is unmaintained.
   except ImportError:
     pass
+
+
+def keep_off_proxies():
+  """Has gRPC connect to this machine itself, whatever proxies the user has set.
+
+  It would go through `http_proxy` even to localhost. What is in `no_grpc_proxy`, or in
+  `no_proxy` in its absence, stays.
+  """
+  given = os.environ.get('no_grpc_proxy', os.environ.get('no_proxy', ''))
+  hosts = [host.strip() for host in given.split(',') if host.strip()]
+  hosts += [host for host in _THIS_MACHINE if host not in hosts]
+  os.environ['no_grpc_proxy'] = ','.join(hosts)
 
 
 def _is_not_of_dm_controls_models(record: python_logging.LogRecord) -> bool:

@@ -34,7 +34,7 @@ from acme_dsdpg.analysis import (
   simulation,
   trained_agent,
 )
-from acme_dsdpg.running import command_line, run_directory
+from acme_dsdpg.running import command_line, paths, run_directory
 
 _OUTPUT = flags.DEFINE_string(
   'output', 'diagnosis', 'Files to write, without their .png and .pdf.'
@@ -56,7 +56,8 @@ _SEED = flags.DEFINE_integer(
 
 def main(workdir):
   """Flags in, numbers and a figure out."""
-  output, seed = command_line.figure_path(_OUTPUT), _SEED.value
+  workdir = paths.directory(workdir, 'run directory')
+  output, seed = command_line.output_path(_OUTPUT, figures.SUFFIXES), _SEED.value
   numbers = (_GRADIENTS.value, _TARGETS.value, _MODEL.value)
   config = run_directory.load(workdir, resumable=True)
   if _MODEL.value and not config.dsdpg.uses_world_model:

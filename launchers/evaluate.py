@@ -7,7 +7,7 @@ acme_dsdpg.set_up()
 from absl import flags
 
 from acme_dsdpg import config as config_lib
-from acme_dsdpg.running import command_line, rendering, run_directory
+from acme_dsdpg.running import command_line, paths, rendering, run_directory
 
 _EPISODES = flags.DEFINE_integer('episodes', 10, 'Episodes, without noise.', 1)
 _SEED = flags.DEFINE_integer(
@@ -18,17 +18,18 @@ _VIDEO = flags.DEFINE_string('video', None, 'Video of the episodes to write (.mp
 
 def main(path):
   """Flags in, returns and a video out."""
-  if _VIDEO.value:
-    if not _VIDEO.value.endswith('.mp4'):
-      raise config_lib.ConfigError(
-        f'video={_VIDEO.value!r} is not valid: it must end in .mp4.'
-      )
-    command_line.output_path(_VIDEO)
+  path, video = paths.directory(path, 'run directory'), None
+  run = run_directory.load(path)
+  if _VIDEO.value is not None:
+    config_lib.check(
+      _VIDEO.value.endswith('.mp4'), 'video', _VIDEO.value, 'a path that ends in .mp4'
+    )
+    video = command_line.output_path(_VIDEO)
     rendering.choose_backend()
-  evaluate(run_directory.load(path), acme_dsdpg.load_policy(path))
+  evaluate(run, acme_dsdpg.load_policy(path), video)
 
 
-def evaluate(run, policy):
+def evaluate(run, policy, video_path):
   """Runs the episodes and prints; `run` is the config of the policy's run."""
   import acme
   from acme.utils import loggers
@@ -47,7 +48,7 @@ def evaluate(run, policy):
       f'{run.task} has {size}. Trained in an environment of your own it is evaluated '
       'there: acme_dsdpg.load_policy.'
     )
-  video = video_lib.Video(_VIDEO.value) if _VIDEO.value else None
+  video = video_lib.Video(video_path) if video_path else None
   loop = acme.EnvironmentLoop(
     environment,
     evaluation.PolicyActor(policy),
@@ -67,7 +68,7 @@ def evaluate(run, policy):
     f'{row["episode_return_min"]:.1f}, best {row["episode_return_max"]:.1f}'
   )
   if video:
-    print(_VIDEO.value)
+    print(video_path)
 
 
 if __name__ == '__main__':

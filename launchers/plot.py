@@ -1,9 +1,11 @@
 """Learning curves of runs: `python launchers/plot.py RUN... --output=curves`.
 
 A RUN is a run directory, or a directory with run directories somewhere below. One
-panel a task, with noisy actions another; runs of one agent are the interquartile mean
-over seeds (of fewer than four the mean) and its 95% bootstrap interval; published curves
-(results/references) are dashed. A table has means and standard deviations over seeds.
+panel a task, with noisy actions another; an agent's runs are those of one config, and
+are named by their directories, NAME-seed0, or by the preset. Shown are the interquartile
+mean over seeds (of fewer than four the mean) and its 95% bootstrap interval; published
+curves (results/references) are dashed. A table has means and standard deviations over
+seeds. What is left out is said on stderr.
 
 Where agents have runs on the same tasks, two seeds or more each, OUTPUT_aggregate shows
 them together: interquartile mean over runs and tasks with stratified bootstrap intervals,
@@ -15,6 +17,7 @@ environment steps and in seconds of acting and learning.
 """
 
 import pathlib
+import sys
 
 import acme_dsdpg
 
@@ -40,9 +43,11 @@ _REFERENCE_FILE = (
 
 def main(*paths):
   """Flags in, tables and figures out."""
-  aims, output = command_line.numbers(_REACH), command_line.figure_path(_OUTPUT)
+  aims = command_line.numbers(_REACH)
+  output = command_line.output_path(_OUTPUT, figures.SUFFIXES)
   references = curves.read_references(_REFERENCE_FILE, _REFERENCES.value)
-  runs = curves.read_runs(paths)
+  warn = lambda line: print(f'WARNING: {line}.', file=sys.stderr)
+  runs = curves.read_runs(paths, warn)
   figure = figures.learning_curves(runs, references)
   print(curves.table(runs, _LAST.value))
   if aims:

@@ -19,7 +19,7 @@ from absl import flags
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import environments, stand_ins
 from acme_dsdpg.agent import presets
-from acme_dsdpg.running import command_line, run_directory
+from acme_dsdpg.running import command_line, notices, paths, run_directory
 
 _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'Run directory. (default: runs/<env>-<task>/<agent>-seed<seed>)'
@@ -41,20 +41,21 @@ def main():
     raise config_lib.ConfigError(
       '--run_distributed needs Launchpad, which there is for Python 3.10 and none later.'
     )
-  workdir = _WORKDIR.value or run_directory.default_workdir(config)
+  workdir = _WORKDIR.value
+  if workdir is None:
+    workdir = run_directory.default_workdir(config)
+  workdir = paths.directory(workdir, 'workdir')
   run_directory.prepare(workdir, config, _FRESH.value)
   if _OPEN:
     print(_OPEN, file=sys.stderr, flush=True)
-  print(
-    f'{config.agent} on {config.env}-{config.task}, run directory {workdir}', flush=True
-  )
+  notices.say(f'{config.agent} on {config.env}-{config.task}, run directory {workdir}')
   factory = environments.SuiteFactory(config.env, config.task, config.action_noise)
   if _DISTRIBUTED.value:
     from acme_dsdpg.running import distributed as kind
   else:
     from acme_dsdpg.running import single_process as kind
   kind.run(config, workdir, factory)
-  print(f'done: {workdir}')
+  notices.say(f'done: {workdir}')
 
 
 if __name__ == '__main__':

@@ -20,7 +20,7 @@ acme_dsdpg.set_up()
 
 from absl import flags
 
-from acme_dsdpg.running import command_line
+from acme_dsdpg.running import command_line, signals
 from acme_dsdpg.toy import arms, run
 
 _FIGURE = flags.DEFINE_list(
@@ -39,16 +39,17 @@ _WORKDIR = flags.DEFINE_string(
 
 def main():
   """Flags in; arms trained; figures drawn."""
-  # SIGINT as well: a shell that starts a command in the background has it ignored.
-  for number in (signal.SIGINT, signal.SIGTERM):
-    signal.signal(number, signal.default_int_handler)
-  run.make_figures(
-    arms.figure_numbers(_FIGURE.value),
-    arms.Settings(_STEPS.value, _SEEDS.value),
-    sorted(set(command_line.positive_integers(_NUM_POINTS))),
-    _WORKDIR.value or f'runs/toy-{_STEPS.value}steps-{_SEEDS.value}seeds',
-    _PARALLEL.value,
-  )
+  workdir = _WORKDIR.value
+  if workdir is None:
+    workdir = f'runs/toy-{_STEPS.value}steps-{_SEEDS.value}seeds'
+  with signals.handled_by(signal.default_int_handler):
+    run.make_figures(
+      arms.figure_numbers(_FIGURE.value),
+      arms.Settings(_STEPS.value, _SEEDS.value),
+      sorted(set(command_line.positive_integers(_NUM_POINTS))),
+      workdir,
+      _PARALLEL.value,
+    )
 
 
 if __name__ == '__main__':

@@ -23,7 +23,7 @@ acme_dsdpg.set_up()
 from absl import flags
 
 from acme_dsdpg.analysis import sweeps
-from acme_dsdpg.running import command_line
+from acme_dsdpg.running import command_line, paths, signals
 
 _OUTPUT = flags.DEFINE_string('output', 'runs', 'Directory of the run directories.')
 _PARALLEL = flags.DEFINE_integer('parallel', 2, 'Runs at once, one thread each.', 1)
@@ -32,17 +32,16 @@ _DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Say where the runs stand and sto
 
 def main(path):
   """Reads the sweep, says where it stands, works."""
-  runs = sweeps.read_sweep(path, _OUTPUT.value)
+  output = paths.directory(_OUTPUT.value, 'output')
+  runs = sweeps.read_sweep(path, output)
   if not _DRY_RUN.value:
-    sweeps.make_output(_OUTPUT.value)
+    sweeps.make_output(output)
   print(sweeps.screen(runs), flush=True)
   if _DRY_RUN.value:
     return
-  # SIGINT as well: a shell that starts a command in the background has it ignored.
-  for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-    signal.signal(number, signal.default_int_handler)
-  launcher = pathlib.Path(__file__).with_name('run_dsdpg.py')
-  complete = sweeps.work(runs, _PARALLEL.value, launcher)
+  launcher = pathlib.Path(__file__).resolve().with_name('run_dsdpg.py')
+  with signals.handled_by(signal.default_int_handler):
+    complete = sweeps.work(runs, _PARALLEL.value, launcher)
   print(sweeps.screen(runs))
   if not complete:
     sys.exit(1)

@@ -5,6 +5,7 @@ import json
 import math
 import pathlib
 
+import numpy as np
 import pytest
 
 from acme_dsdpg import config as config_lib
@@ -12,6 +13,7 @@ from acme_dsdpg import environments
 from acme_dsdpg.agent import presets
 from acme_dsdpg.agent.presets import make_config
 from acme_dsdpg.config import ConfigError, DSDPGConfig, ExperimentConfig, FaultLimits
+from acme_dsdpg.running import recorded_config
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[1] / 'configs'
 
@@ -75,7 +77,7 @@ WRONG_TYPE = [
   (dict(critic=None), 'str'),
   (dict(agent=3), 'str'),
   (dict(task=3), 'a string'),
-  (dict(hidden_sizes=[256, 256]), 'a tuple of ints'),
+  (dict(hidden_sizes=('256',)), 'a tuple of ints'),
   (dict(hidden_sizes=256), 'a tuple of ints'),
   (dict(hidden_sizes=(256, 1.0)), 'a tuple of ints'),
   (dict(hidden_sizes=(True,)), 'a tuple of ints'),
@@ -363,3 +365,38 @@ def test_json_holds_every_resolved_value():
   groups = [values.pop(name) for name in config_lib.GROUPS]
   assert {*values, *groups[0], *groups[1]} == set(config_lib.fields())
   assert (values['agent'], groups[1]['critic']) == ('ddpg', 'point')
+
+
+def test_numbers_and_lists_of_numpy_are_stored_as_plain_python():
+  values = dict(
+    env=np.str_('walker'), seed=np.int64(3), num_steps=np.uint32(7),
+    sigma=np.float32(0.5), hidden_sizes=[np.int16(64), 32],
+    world_model_hidden_sizes=np.array([8, 9]), layer_norm=np.bool_(False),
+    kl_weight=np.int64(2), batch_size=np.array(16),
+  )  # fmt: skip
+  config = presets.make_config(values)
+  agent = config.dsdpg
+  found = (
+    config.env, config.seed, config.num_steps, agent.sigma, agent.hidden_sizes,
+    agent.world_model_hidden_sizes, agent.layer_norm, agent.kl_weight, agent.batch_size,
+  )  # fmt: skip
+  expected = ('walker', 3, 7, 0.5, (64, 32), (8, 9), False, 2.0, 16)
+  assert found == expected
+  assert [type(v) for v in found] == [type(v) for v in expected]
+  assert [type(v) for v in agent.hidden_sizes] == [int, int]
+  assert DSDPGConfig(hidden_sizes=[64, 64]).hidden_sizes == (64, 64)
+  assert recorded_config.read(config.to_json()).config == config
+
+
+@pytest.mark.parametrize(
+  'values',
+  [
+    dict(seed=np.float64(3.0)), dict(hidden_sizes=[64.0]), dict(hidden_sizes=[[64, 64]]),
+    dict(hidden_sizes=64), dict(batch_size=[16]), dict(num_steps=np.bool_(True)),
+    dict(sigma=np.float32('nan')), dict(agent=['ddpg']), dict(hidden_sizes=np.array([])),
+  ],
+)  # fmt: skip
+def test_numpys_values_of_another_type_are_refused(values):
+  (name,) = values
+  with pytest.raises(ConfigError, match=f'^{name}='):
+    presets.make_config(values)

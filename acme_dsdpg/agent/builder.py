@@ -12,6 +12,7 @@ from acme.tf import variable_utils
 from acme.utils import counting, loggers
 import reverb
 import sonnet as snt
+import tensorflow as tf
 
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import networks as networks_lib
@@ -93,7 +94,11 @@ class DSDPGBuilder:
       num_parallel_calls=1,
       max_in_flight_samples_per_worker=self._config.batch_size,
     )
-    return iter(dataset)
+    # It would find nothing to tune, and its thread may end only at its next turn: up to
+    # a minute later, for which the iterator's deletion would wait.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return iter(dataset.with_options(options))
 
   def make_adder(self, replay_client: reverb.Client) -> adders.Adder:
     """Makes an adder of N-step transitions; see the learner for their discount."""

@@ -71,6 +71,7 @@ def make_config(
   Raises:
     ConfigError: an unknown field or agent (the nearest names are given), or a bad value.
   """
+  overrides = {name: config_lib.plain(value) for name, value in overrides.items()}
   given = {**(defaults or {}), **overrides}
   agent = given.get('agent', DEFAULT_AGENT)
   if not isinstance(agent, str):

@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 from acme_dsdpg.agent import presets
 from acme_dsdpg.analysis import curves
 
+SUFFIXES = ('.png', '.pdf')  # Of a figure's files.
 _PANEL = (5.0, 4.0)  # Width and height, inches.
 _FONT_SIZE = 8  # The legend's, points.
 
@@ -75,8 +76,8 @@ def comparison(
 
 
 def save(figure, path: str) -> List[str]:
-  """Writes a figure as `path`.png and .pdf; returns the files' paths."""
-  paths = [f'{path}.{suffix}' for suffix in ('png', 'pdf')]
+  """Writes a figure as `path` with each of `SUFFIXES`; returns the files' paths."""
+  paths = [f'{path}{suffix}' for suffix in SUFFIXES]
   for name in paths:
     figure.savefig(name, dpi=150)
   return paths
@@ -84,7 +85,9 @@ def save(figure, path: str) -> List[str]:
 
 def _curve(axis, seeds, color, label):
   steps, returns = curves.at_equal_steps(seeds)
-  axis.plot(steps, curves.interquartile_mean(returns), color=color, label=label)
+  marker = '.' if len(steps) == 1 else None  # A line of one point is not seen.
+  mean = curves.interquartile_mean(returns)
+  axis.plot(steps, mean, color=color, label=label, marker=marker)
   if len(seeds) > 1:
     low, high = curves.bootstrap_interval(returns)
     axis.fill_between(steps, low, high, color=color, alpha=0.2, lw=0)

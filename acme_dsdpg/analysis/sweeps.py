@@ -16,7 +16,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import environments
 from acme_dsdpg.agent import presets
-from acme_dsdpg.running import log_files, run_directory
+from acme_dsdpg.running import errors, log_files, paths, run_directory
 
 _BLOCK = dict(agents=dict, tasks=list, seeds=list, overrides=dict)
 _REFRESH = 10.0  # Seconds.
@@ -62,11 +62,21 @@ class Run:
     return 'complete' if self.complete else 'waiting'
 
   def start(self, launcher: pathlib.Path):
-    """Starts the process; its output goes to a file beside the run directory."""
-    os.makedirs(os.path.dirname(self.workdir), exist_ok=True)
+    """Starts the process; its output goes to a file beside the run directory.
+
+    Raises:
+      RunFailedError: that cannot be written.
+    """
+    try:
+      os.makedirs(os.path.dirname(self.workdir), exist_ok=True)
+      out = open(f'{self.workdir}.out', 'ab')
+    except OSError as e:
+      raise errors.RunFailedError(
+        f'{self.workdir}.out cannot be written: {e.strerror}.'
+      ) from e
     root = str(launcher.resolve().parents[1])
     path = os.pathsep.join(filter(None, (root, os.environ.get('PYTHONPATH'))))
-    with open(f'{self.workdir}.out', 'ab') as out:
+    with out:
       self.process = subprocess.Popen(
         [sys.executable, str(launcher), *self.flags, f'--workdir={self.workdir}'],
         stdin=subprocess.DEVNULL,
@@ -88,8 +98,11 @@ def read_sweep(path: str, output: str) -> List[Run]:
   Raises:
     ConfigError: what is wrong with the file.
   """
+  path = paths.absolute(path, 'sweep file')
+  output = paths.directory(output, 'output')
   try:
-    blocks = json.loads(pathlib.Path(path).read_text(encoding='utf-8'))
+    # With the mark that editors on Windows begin a file with, or without.
+    blocks = json.loads(pathlib.Path(path).read_text(encoding='utf-8-sig'))
   except OSError as e:
     raise config_lib.ConfigError(f'{path!r} cannot be read: {e.strerror}.') from e
   except (json.JSONDecodeError, UnicodeDecodeError) as e:
@@ -111,13 +124,18 @@ def read_sweep(path: str, output: str) -> List[Run]:
 
 
 def make_output(output: str):
-  """Makes the directory of the run directories. Raises ConfigError if it cannot be."""
+  """Makes the directory of the run directories. Raises ConfigError if it cannot be.
+
+  Nor if nothing can be written to it.
+  """
+  output = paths.directory(output, 'output')
   try:
     os.makedirs(output, exist_ok=True)
   except OSError as e:
     raise config_lib.ConfigError(
       f'output={output!r} cannot be a directory: {e.strerror}.'
     ) from e
+  paths.check_writable(output, 'output')
 
 
 def screen(runs: Sequence[Run]) -> str:
@@ -228,11 +246,11 @@ def _make_run(name: str, task: str, overrides: Dict[str, Any], output: str) -> R
   env, _, task_name = task.partition('-')
   values = {'agent': name, 'num_threads': 1, **overrides, 'env': env}
   values['task'] = environments.resolve_task(env, task_name or None)
-  values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
   config = presets.make_config(values, presets.env_overrides(env))
   workdir = os.path.join(output, f'{env}-{config.task}', f'{name}-seed{config.seed}')
   if os.path.exists(os.path.join(workdir, 'config.json')):
     run_directory.check_same(run_directory.load(workdir, resumable=True), config, workdir)
-  as_flag = lambda v: ','.join(map(str, v)) if isinstance(v, tuple) else str(v)
+  paths.directory(workdir, 'run directory')  # With the agent's name in it.
+  as_flag = lambda v: ','.join(map(str, v)) if isinstance(v, (list, tuple)) else str(v)
   flags = tuple(f'--{k}={as_flag(v)}' for k, v in values.items())
   return Run(name, config, flags, workdir)

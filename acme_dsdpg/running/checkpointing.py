@@ -285,7 +285,10 @@ _COMPRESSION = 'ZLIB'  # Of Reverb's files.
 def _read_records(path: str) -> List[bytes]:
   import tensorflow as tf
 
-  return list(tf.data.TFRecordDataset(path, _COMPRESSION).as_numpy_iterator())
+  options = tf.data.Options()
+  options.autotune.enabled = False  # Or deleting the iterator may take a minute.
+  dataset = tf.data.TFRecordDataset(path, _COMPRESSION).with_options(options)
+  return list(dataset.as_numpy_iterator())
 
 
 def _write_records(path: str, records: List[bytes]):

@@ -1,8 +1,11 @@
 """Flags made from the config's fields. TensorFlow is not imported here."""
 
+import contextlib
+import errno
 import inspect
 import os
 import re
+import signal
 import sys
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
@@ -11,12 +14,18 @@ from absl import app, flags
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import environments
 from acme_dsdpg.agent import presets
-from acme_dsdpg.running import errors
+from acme_dsdpg.running import errors, paths
 
 # `define_flags` defines for its caller: --help shows the flags of the program's module.
 flags.disclaim_key_flags()
 
 _KINDS = {Tuple[int, ...]: int}
+# What asks for help, as absl has it.
+_HELP = {
+  '-h': '--help', '-?': '--help', '-help': '--help', '--help': '--help',
+  '-helpshort': '--helpshort', '--helpshort': '--helpshort',
+  '-helpfull': '--helpfull', '--helpfull': '--helpfull',
+}  # fmt: skip
 
 
 def run(main: Callable[..., None], arguments: str = ''):
@@ -33,6 +42,7 @@ def run(main: Callable[..., None], arguments: str = ''):
     arguments: what stands beside the flags, for a person: '' takes none, 'FILE' takes
       one, 'RUN...' one or more.
   """
+  _open_standard_streams()
   try:
     given = _parse_flags(sys.argv)[1:]
     if not arguments and given:
@@ -44,14 +54,60 @@ def run(main: Callable[..., None], arguments: str = ''):
         f'Give {arguments}; there are {len(given)} arguments. See --help.'
       )
     main(*given)
+    sys.stdout.flush()
   except config_lib.ConfigError as e:
-    print(e, file=sys.stderr, flush=True)
+    _say(e)
     sys.exit(2)
   except errors.RunFailedError as e:
-    print(f'failed: {e}', file=sys.stderr, flush=True)
+    _say(f'failed: {e}')
     sys.exit(1)
   except (KeyboardInterrupt, errors.RunInterruptedError):
     sys.exit(130)
+  except BrokenPipeError:  # Whoever reads stdout, `head` say, has enough.
+    sys.exit(128 + signal.SIGPIPE)
+  except OSError as e:
+    if e.errno != errno.ENOSPC:
+      raise
+    _say(f'failed: {e.strerror}.')
+    sys.exit(1)
+  finally:
+    _close_output()
+
+
+def _open_standard_streams():
+  """Opens stdin, stdout and stderr on nothing where they are closed.
+
+  A file that is opened next would take the place of the closed one, and get what native
+  code prints.
+  """
+  for number, (name, mode) in enumerate(
+    (('stdin', 'r'), ('stdout', 'w'), ('stderr', 'w'))
+  ):
+    try:
+      os.fstat(number)
+    except OSError:
+      descriptor = os.open(os.devnull, os.O_RDWR)
+      if descriptor != number:
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    if getattr(sys, name) is None:
+      setattr(sys, name, open(number, mode, encoding='utf-8', closefd=False))
+
+
+def _say(what: Any):
+  with contextlib.suppress(OSError):
+    print(what, file=sys.stderr, flush=True)
+
+
+def _close_output():
+  """Drops what cannot be written: the interpreter would complain of it at its end."""
+  for number, stream in ((1, sys.stdout), (2, sys.stderr)):
+    try:
+      stream.flush()
+    except OSError:
+      descriptor = os.open(os.devnull, os.O_WRONLY)
+      os.dup2(descriptor, number)
+      os.close(descriptor)
 
 
 def numbers(flag: flags.FlagHolder) -> List[float]:
@@ -87,27 +143,44 @@ def positive_integers(flag: flags.FlagHolder) -> List[int]:
   return values
 
 
-def output_path(flag: flags.FlagHolder) -> str:
-  """Returns the value of a launcher's flag that names a file to be written.
+def output_path(flag: flags.FlagHolder, suffixes: Sequence[str] = ('',)) -> str:
+  """Returns the absolute path of a launcher's flag that names a file to be written.
+
+  Args:
+    flag: the launcher's.
+    suffixes: of the files that will be written; they are no part of the path.
 
   Raises:
-    ConfigError: its directory is not there.
+    ConfigError: its directory is not there, or one of the files cannot be written.
   """
-  folder = os.path.dirname(flag.value) or '.'
-  if not os.path.isdir(folder):
-    raise config_lib.ConfigError(
-      f'{flag.name}={flag.value!r} is not valid: {folder!r} is no directory.'
-    )
-  return flag.value
-
-
-def figure_path(flag: flags.FlagHolder) -> str:
-  """Returns `output_path` without the suffix, of which a figure has several."""
-  return re.sub(r'\.(png|pdf)$', '', output_path(flag))
+  path = paths.absolute(flag.value, flag.name)
+  for suffix in filter(None, suffixes):
+    path = path.removesuffix(suffix)
+  folder, name = os.path.split(path)
+  config_lib.check(
+    os.path.isdir(folder), flag.name, flag.value, f'in a directory: {folder!r} is none'
+  )
+  named = name and os.path.basename(flag.value)
+  config_lib.check(bool(named), flag.name, flag.value, 'the name of a file')
+  for suffix in suffixes:
+    target = path + suffix
+    try:
+      there = os.path.lexists(target)
+      with open(target, 'ab'):
+        pass
+      if not there:
+        os.remove(target)
+    except OSError as e:
+      raise config_lib.ConfigError(
+        f'{flag.name}={flag.value!r} is not valid: {target!r} cannot be written: '
+        f'{e.strerror}.'
+      ) from e
+  return path
 
 
 def _parse_flags(argv: Sequence[str]) -> Sequence[str]:
-  if any(argument in ('--help', '--helpshort', '--helpfull') for argument in argv):
+  argv = [_HELP.get(argument, argument) for argument in argv]
+  if any(argument in _HELP.values() for argument in argv):
     app.define_help_flags()
   try:
     return flags.FLAGS(list(argv))
@@ -163,11 +236,15 @@ def config_from_flags() -> config_lib.ExperimentConfig:
 def _parse(name: str, kind: Any, value: Any) -> Any:
   if kind not in _KINDS:
     return value
+  given = ','.join(value)
+  # As Python and JSON write it, [64, 64] or (64,), as well as 64,64.
+  bracketed = re.fullmatch(r'\s*(?:\[(.*?),?\s*\]|\((.*?),?\s*\))\s*', given)
+  text = given if bracketed is None else bracketed[1] or bracketed[2] or ''
   try:
-    return tuple(_KINDS[kind](v) for v in value)
+    return tuple(_KINDS[kind](v) for v in text.split(',') if text)
   except ValueError as e:
     raise config_lib.ConfigError(
-      f'{name}={",".join(value)!r} is not valid: it must be '
+      f'{name}={given!r} is not valid: it must be '
       f'{config_lib.type_name(kind)}, separated by commas.'
     ) from e
 

@@ -23,7 +23,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Dict, Iterator, List, Optional
 
 from acme import specs
 from acme.utils import counting
@@ -33,7 +33,7 @@ import launchpad as lp
 from launchpad.nodes.python import local_multi_processing
 
 from acme_dsdpg import config as config_lib
-from acme_dsdpg import environments, stand_ins
+from acme_dsdpg import environments, libraries, stand_ins
 from acme_dsdpg.running import (
   checkpointing,
   environment_guard,
@@ -41,10 +41,13 @@ from acme_dsdpg.running import (
   launchpad_processes,
   monitoring,
   nodes,
+  notices,
+  paths,
+  run_directory,
+  signals,
 )
 from acme_dsdpg.running import processes as processes_lib
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Seconds that the learner is given to finish a step and begin to save. (It may be
 # compiling its first one, and then has nothing to save.)
 _GRACE = 10.0
@@ -115,14 +118,14 @@ def make_program(
 
 def run(
   config: config_lib.ExperimentConfig,
-  workdir: str,
+  workdir: paths.Path,
   environment_factory: environments.EnvironmentFactory,
 ) -> None:
   """Runs the program to its end and leaves no process behind.
 
   Args:
     config: the run.
-    workdir: its directory, prepared by `run_directory.prepare`.
+    workdir: its directory; see `run_directory.prepare`.
     environment_factory: seed to wrapped environment; picklable.
 
   Learner, counts, replay and policy are saved however it ends, unless it was the learner,
@@ -131,17 +134,30 @@ def run(
   Raises:
     RunFailedError: a process died, with the cause, or making an environment took too
       long.
-    RunInterruptedError: SIGINT or SIGTERM ended the run.
-    ConfigError: the newest checkpoint is another run's.
+    RunInterruptedError: SIGINT, SIGTERM or SIGHUP ended the run.
+    ConfigError: the directory holds something else, or another run.
   """
-  workdir = os.path.abspath(workdir)
+  libraries.keep_off_proxies()
+  with run_directory.of_run(workdir, config) as workdir:
+    notices.warn_if_too_short(config)
+    _run(config, workdir, environment_factory)
+
+
+def _run(
+  config: config_lib.ExperimentConfig,
+  workdir: str,
+  environment_factory: environments.EnvironmentFactory,
+) -> None:
   checkpoint = checkpointing.start_from_newest(workdir, config)
   # Of an earlier start.
   shutil.rmtree(monitoring.log_directory(workdir), ignore_errors=True)
   progress = monitoring.Progress(config, workdir)
-  program = make_program(config, workdir, environment_factory, checkpoint)
-  with _interrupts() as interrupts, _temporary_directory(workdir), _key():
-    processes = _start(program, workdir, interrupts)
+  with _working_directory_kept():
+    program = make_program(config, workdir, environment_factory, checkpoint)
+  interrupts = []
+  note = lambda signum, _: interrupts.append(signum)
+  with signals.handled_by(note), _temporary_directory(workdir), _key():
+    processes = _start(program, workdir)
     try:
       (replay,) = program.groups['replay']
       starvation = monitoring.Starvation(
@@ -154,7 +170,7 @@ def run(
       _stop(processes, interrupts, workdir)
   # Interrupted before the learner had anything to save, it died of the signal.
   status = processes['learner/0'].returncode
-  in_order = (0, *(-signum for signum in _SIGNALS))
+  in_order = (0, *(-signum for signum in signals.answered()))
   if not failure and len(interrupts) < 2 and status not in in_order:
     failure = monitoring.cause('learner/0', status, workdir)
   progress.show()
@@ -166,26 +182,21 @@ def run(
 
 
 @contextlib.contextmanager
-def _interrupts() -> Iterator[List[int]]:
-  """Has SIGINT and SIGTERM noted down, in the list it gives, and nothing else."""
-  interrupts = []
-  previous = {signum: _note(signum, interrupts) for signum in _SIGNALS}
+def _working_directory_kept() -> Iterator[None]:
+  """Goes back: nodes begin where their launcher did, whatever its environment does."""
+  before = os.open('.', os.O_RDONLY)
   try:
-    yield interrupts
+    yield
   finally:
-    for signum, handler in previous.items():
-      signal.signal(signum, handler)
-
-
-def _note(signum: int, interrupts: List[int]) -> Any:
-  return signal.signal(signum, lambda signum, _: interrupts.append(signum))
+    os.fchdir(before)
+    os.close(before)
 
 
 @contextlib.contextmanager
 def _temporary_directory(workdir: str) -> Iterator[None]:
   """Makes a place for the files of TensorFlow, Reverb and Launchpad, and removes it."""
   path = os.path.join(workdir, 'tmp')
-  shutil.rmtree(path, ignore_errors=True)  # Of a launcher that was killed.
+  paths.remove(path)  # Of a launcher that was killed.
   os.mkdir(path)
   tempfile.tempdir = path
   try:
@@ -208,8 +219,8 @@ def _key() -> Iterator[None]:
     del os.environ[courier.KEY]
 
 
-def _start(program: lp.Program, workdir: str, interrupts: List[int]) -> Processes:
-  """Starts the processes."""
+def _start(program: lp.Program, workdir: str) -> Processes:
+  """Starts the processes; signals are handled as before."""
   # Runs before anything large is imported: none outlives a launcher killed meanwhile.
   first = os.path.join(tempfile.gettempdir(), 'first.pkl')
   with open(first, 'wb') as file:
@@ -220,12 +231,14 @@ def _start(program: lp.Program, workdir: str, interrupts: List[int]) -> Processe
     )
     for label in program.groups
   }
-  processes = launchpad_processes.start(
-    program, resources, monitoring.log_directory(workdir)
-  )
-  for signum in _SIGNALS:  # Launchpad has set its own handlers.
-    _note(signum, interrupts)
-  return processes
+  handlers = {number: signal.getsignal(number) for number in signals.answered()}
+  try:
+    return launchpad_processes.start(
+      program, resources, monitoring.log_directory(workdir)
+    )
+  finally:
+    for number, handler in handlers.items():  # Launchpad has set its own.
+      signal.signal(number, handler)
 
 
 def _environment(learner: bool) -> Dict[str, str]:

@@ -1,8 +1,9 @@
 """Loggers of a run: CSV, TensorBoard, the terminal."""
 
+import contextlib
 import os
 import sys
-from typing import Any, Mapping, Optional
+from typing import Any, Callable, Mapping, Optional
 
 from acme.utils import counting, loggers
 from acme.utils.loggers import tf_summary
@@ -17,23 +18,23 @@ def make_logger(
 ) -> loggers.Logger:
   """Makes a logger that appends rows to `logs/<label>.csv` and to TensorBoard's files.
 
+  TensorBoard's folder is `tensorboard/<label>`: of several files that grow in one folder
+  it follows the last alone.
+
   Args:
     workdir: the run directory.
-    label: names the file and groups TensorBoard's curves.
+    label: names the file and TensorBoard's folder and curves.
     steps_key: TensorBoard's x axis, a key of the rows.
   """
   os.makedirs(os.path.join(workdir, 'logs'), exist_ok=True)
   path = os.path.join(workdir, 'logs', f'{label}.csv')
   file = open(path, 'a', encoding='utf-8')
+  folder = os.path.join(workdir, 'tensorboard', label)
+  of_tensorboard = tf_summary.TFSummaryLogger(folder, label, steps_key)
   return loggers.Dispatcher(
     [
-      _Tolerant(loggers.CSVLogger(file, flush_every=1), path),
-      _Tolerant(
-        tf_summary.TFSummaryLogger(
-          os.path.join(workdir, 'tensorboard'), label=label, steps_key=steps_key
-        ),
-        os.path.join(workdir, 'tensorboard'),
-      ),
+      _Tolerant(loggers.CSVLogger(file, flush_every=1), path, file.close),
+      _Tolerant(of_tensorboard, folder),
     ]
   )
 
@@ -50,14 +51,18 @@ def start_counts(counter: counting.Counter):
 class _Tolerant(loggers.Logger):
   """Goes on past a full disk, with one warning."""
 
-  def __init__(self, logger: loggers.Logger, path: str):
+  def __init__(
+    self, logger: loggers.Logger, path: str, close: Callable[[], None] = lambda: None
+  ):
     self._logger, self._path, self._failed = logger, path, False
+    self._close = close
 
   def write(self, data: Mapping[str, Any]):
     self._try(lambda: self._logger.write(data))
 
   def close(self):
     self._try(self._logger.close)
+    self._try(self._close)
 
   def _try(self, call):
     try:
@@ -105,7 +110,8 @@ class Progress:
   def line(self, text: str):
     """Shows a line without disturbing the bar."""
     if self._bar is not None:
-      self._bar.write(text, file=sys.stdout)
+      with contextlib.suppress(OSError):  # The terminal may have been closed.
+        self._bar.write(text, file=sys.stdout)
     else:
       notices.say(text)
 

@@ -101,7 +101,11 @@ class Starvation:
     try:
       (table,) = self._client.server_info(timeout=1).values()
     except Exception:  # Not up yet, or gone, which the launcher will see.
-      return None
+      waited = now - self._since
+      if self._passed is not None or waited < self._timeout:
+        return None
+      self._since = now
+      return f'WARNING: replay has not answered for {waited:.0f} s: it starts, or hangs.'
     limiter = table.rate_limiter_info
     inserts, samples = limiter.insert_stats, limiter.sample_stats
     passed = (inserts.completed, samples.completed)

@@ -1,7 +1,7 @@
 """Policies as files: written by a run, read by anyone."""
 
+import contextlib
 import os
-import shutil
 from typing import Any
 
 from acme import specs
@@ -11,7 +11,7 @@ import tensorflow as tf
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import networks as networks_lib
 from acme_dsdpg.environments import flatten
-from acme_dsdpg.running import notices
+from acme_dsdpg.running import notices, paths
 
 NAME = 'policy'  # Of the directory within a run's.
 _BEFORE = '.before'  # The suffix of an earlier policy while another takes its place.
@@ -31,22 +31,23 @@ def save_policy(
     spec: of the environment.
     workdir: the run directory.
   """
-  path = os.path.join(workdir, NAME)
+  path = os.path.join(paths.directory(workdir, 'workdir'), NAME)
   module = tf.Module()
   module.weights = policy.variables  # Not the model: its layers would be traced too.
   signature = tf.TensorSpec([None, *spec.observations.shape], tf.float32, 'observation')
   module.__call__ = tf.function(lambda observation: policy(observation), [signature])
   unfinished, before = f'{path}{_UNFINISHED}', f'{path}{_BEFORE}'
-  shutil.rmtree(unfinished, ignore_errors=True)
   try:
+    paths.remove(unfinished)
     tf.saved_model.save(module, unfinished, signatures=module.__call__)
-    if os.path.isdir(path):
-      shutil.rmtree(before, ignore_errors=True)
+    if os.path.lexists(path):  # A link, whatever it points to, gives way as well.
+      paths.remove(before)
       os.rename(path, before)
     os.rename(unfinished, path)
-    shutil.rmtree(before, ignore_errors=True)
+    paths.remove(before)
   except (OSError, tf.errors.OpError) as e:
-    shutil.rmtree(unfinished, ignore_errors=True)
+    with contextlib.suppress(OSError):
+      paths.remove(unfinished)
     notices.warn(f'the policy was not saved: {notices.reason(e)}')
 
 
@@ -62,9 +63,9 @@ def _find(path: str) -> str:
 class TrainedPolicy:
   """The deterministic policy of a run: `action = policy(observation)`."""
 
-  def __init__(self, path: str):
+  def __init__(self, path: paths.Path):
     """Loads a policy; see `acme_dsdpg.load_policy`."""
-    self._model = tf.saved_model.load(_find(path))
+    self._model = tf.saved_model.load(_find(paths.directory(path, 'path')))
     (spec,) = (
       self._model.signatures['serving_default'].structured_input_signature[1].values()
     )

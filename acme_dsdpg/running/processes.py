@@ -22,6 +22,7 @@ _EXPLAINED = (config_lib.ConfigError, errors.RunFailedError, courier.ServerEnded
 def begin(parent: int):
   """Begins a process; see `die_with_parent` and `libraries.set_up`."""
   die_with_parent(parent)
+  signal.signal(signal.SIGHUP, signal.SIG_IGN)  # See `Node`.
   libraries.set_up()
 
 
@@ -43,8 +44,9 @@ class Node:
   function: Callable[..., Any]
 
   def __call__(self, *args: Any, **kwargs: Any) -> Any:
-    # Ctrl-C reaches every process of a terminal, but stopping is up to the launcher.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # They reach every process of a terminal, but stopping is up to the launcher.
+    for number in (signal.SIGINT, signal.SIGHUP):
+      signal.signal(number, signal.SIG_IGN)
     # At once, even inside a blocking call, where Launchpad's handler is not run.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     sys.excepthook = die

@@ -81,9 +81,7 @@ def read(text: str) -> RecordedConfig:
         of_agent.pop(name, None)
   else:  # Not what the preset makes of them today.
     of_agent = {**dataclasses.asdict(config_lib.DSDPGConfig()), **of_agent}
-  flat = {**of_agent, **of_run}
-  flat = {k: tuple(v) if isinstance(v, list) else v for k, v in flat.items()}
-  return RecordedConfig(presets.make_config(flat), retired)
+  return RecordedConfig(presets.make_config({**of_agent, **of_run}), retired)
 
 
 _Fields = Dict[str, Any]

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: noticed at a safe point, or within seconds wherever that is far.
+"""Ctrl-C, SIGTERM, SIGHUP: noticed at a safe point, or within seconds if that is far.
 
 Between two environment steps a run is whole: learner, replay and counts agree. There,
 and only there, a first signal raises KeyboardInterrupt (`check`), and the run saves. A
@@ -12,14 +12,38 @@ import signal
 import socket
 import threading
 import time
-from typing import Iterator
+from typing import Any, Callable, Iterator, Sequence, Tuple
+
+from acme_dsdpg.running import notices
 
 GRACE = 10.0  # Seconds.
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 _requested = threading.Event()
 _noticed = threading.Event()
 _busy = threading.Event()
+
+
+def answered() -> Tuple[signal.Signals, ...]:
+  """Returns the signals that stop a program of ours.
+
+  SIGINT even where a shell that started it in the background has it ignored; SIGHUP, of
+  a terminal that is closed, unless `nohup` has it ignored.
+  """
+  numbers = (signal.SIGINT, signal.SIGTERM)
+  if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+    numbers += (signal.SIGHUP,)
+  return numbers
+
+
+@contextlib.contextmanager
+def handled_by(handler: Callable[[int, Any], None]) -> Iterator[None]:
+  """Has the signals of `answered` call a handler within it; main thread only."""
+  previous = {number: signal.signal(number, handler) for number in answered()}
+  try:
+    yield
+  finally:
+    for number, old in previous.items():
+      signal.signal(number, old)
 
 
 def check():
@@ -41,9 +65,8 @@ def busy() -> Iterator[None]:
 
 @contextlib.contextmanager
 def handled() -> Iterator[None]:
-  """Has SIGINT and SIGTERM answered by `check`, or end the process.
+  """Has the signals of `answered` answered by `check`, or end the process.
 
-  SIGINT as well, since a shell that starts a command in the background has it ignored.
   Main thread only.
   """
   _requested.clear()
@@ -53,36 +76,42 @@ def handled() -> Iterator[None]:
   reader, writer = socket.socketpair()
   writer.setblocking(False)
   previous_fd = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-  previous = [signal.signal(number, lambda *_: None) for number in _SIGNALS]
-  threading.Thread(target=_watch, args=(reader,), daemon=True).start()
+  thread = threading.Thread(target=_watch, args=(reader, answered()), daemon=True)
+  thread.start()
   try:
-    yield
+    with handled_by(lambda *_: None):
+      yield
   finally:
-    for number, old in zip(_SIGNALS, previous):
-      signal.signal(number, old)
     signal.set_wakeup_fd(previous_fd)
     writer.close()  # Ends the thread.
+    thread.join()
 
 
-def _watch(reader: socket.socket):
+def _watch(reader: socket.socket, numbers: Sequence[int]):
+  start = None
   with reader:
-    if not reader.recv(1):
-      return
-    _requested.set()
-    start = time.time()
-    reader.settimeout(0.2)
     while True:
       try:
-        if reader.recv(1):
-          _exit('interrupted again')
-        return
+        received = reader.recv(1)
+        if not received:
+          return
+        # A simulator's own signals come here as well.
+        if received[0] in numbers:
+          if start is not None:
+            _exit('interrupted again')
+            return
+          _requested.set()
+          start = time.time()
+          reader.settimeout(0.2)
+          continue
       except TimeoutError:
-        near = _noticed.is_set() or _busy.is_set()
-        if time.time() - start > GRACE and not near:
-          _exit('interrupted where nothing could be saved')
+        pass
+      near = _noticed.is_set() or _busy.is_set()
+      if start is not None and time.time() - start > GRACE and not near:
+        _exit('interrupted where nothing could be saved')
 
 
 def _exit(why: str):
   # Of stderr, native code's noise may be dropped just now.
-  print(f'{why}: the last checkpoint stands', flush=True)
+  notices.say(f'{why}: the last checkpoint stands')
   os._exit(130)

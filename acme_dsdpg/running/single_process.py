@@ -1,6 +1,7 @@
 """A run in one process: acting, learning, evaluation, logs, checkpoints."""
 
 import contextlib
+import gc
 import time
 from typing import Iterator, Optional
 
@@ -9,7 +10,7 @@ from acme.utils import counting
 import reverb
 
 from acme_dsdpg import config as config_lib
-from acme_dsdpg import environments
+from acme_dsdpg import environments, libraries
 from acme_dsdpg.agent import acting, agents, learning
 from acme_dsdpg.agent import adders as agent_adders
 from acme_dsdpg.running import (
@@ -19,37 +20,45 @@ from acme_dsdpg.running import (
   evaluation,
   log_files,
   native_stderr,
+  notices,
+  paths,
   policy_files,
+  run_directory,
   seeding,
   signals,
 )
 from acme_dsdpg.running import loggers as run_loggers
 
+_REPLAY_TIMEOUT = 300  # Seconds until its server, in this process, has answered.
+
 
 def run(
   config: config_lib.ExperimentConfig,
-  workdir: str,
+  workdir: paths.Path,
   environment_factory: environments.EnvironmentFactory,
 ):
   """Trains to `config.num_steps` in one process, or goes on where it stopped.
 
   Evaluates before the first step, every `eval_every` steps and at the end. Learner,
   counts and replay are saved then and every `checkpoint_every` seconds, between two
-  episodes. SIGINT and SIGTERM save as well. Main thread only.
+  episodes. SIGINT, SIGTERM and SIGHUP save as well. Main thread only.
 
   Args:
     config: the run.
-    workdir: its directory, prepared by `run_directory.prepare`.
+    workdir: its directory; see `run_directory.prepare`.
     environment_factory: seed to wrapped environment.
 
   Raises:
     RunFailedError: environment or learner failed too often in a row.
     RunInterruptedError: a signal ended the run, and it was saved.
-    ConfigError: the newest checkpoint is another run's.
+    ConfigError: the directory holds something else, or another run.
   """
-  with signals.handled():
+  libraries.keep_off_proxies()
+  with run_directory.of_run(workdir, config) as workdir, signals.handled():
+    notices.warn_if_too_short(config)
     checkpoint = checkpointing.start_from_newest(workdir, config)
-    this = _Run(config, workdir, environment_factory, checkpoint)
+    with notices.alive('starting'):
+      this = _Run(config, workdir, environment_factory, checkpoint)
     try:
       this.train()
     except KeyboardInterrupt:
@@ -65,6 +74,9 @@ def run(
       raise
     finally:
       this.close()
+      del this
+      # What is left of TensorFlow and Reverb holds threads and files in cycles.
+      gc.collect()
 
 
 class _Run:
@@ -101,6 +113,7 @@ class _Run:
         checkpointer=checkpointing.replay_checkpointer(workdir, checkpoint, tables),
       )
     self._client = reverb.Client(f'localhost:{self._server.port}')
+    table = _table_info(self._client)
     self._learner_logger = run_loggers.make_logger(workdir, 'learner', 'learner_steps')
     learner = builder.make_learner(
       spec,
@@ -116,7 +129,6 @@ class _Run:
     self._adder = adder = agent_adders.ReplaceableAdder(
       lambda: builder.make_adder(self._client)
     )
-    (table,) = self._client.server_info().values()
     actor = acting.LearningActor(
       builder.make_actor(builder.make_behavior_policy(spec, policy), policy, adder),
       learner,
@@ -182,11 +194,26 @@ class _Run:
 
   @contextlib.contextmanager
   def _first_step(self) -> Iterator[None]:
-    self.progress.line('learning begins: its step is compiled first')
+    self.progress.line(
+      'learning begins: its step is compiled first, in half a minute on an idle machine'
+    )
     with native_stderr.redirected(self._workdir):
-      yield
+      with notices.alive('compiling', self.progress.line):
+        yield
 
   def _evaluate(self):
     row = {**self._evaluator.run(), **self.counter.get_counts()}
     self._evaluator_logger.write(row)
     self.progress.evaluation(row)
+
+
+def _table_info(client: reverb.Client):
+  """Reads the state of the one table, or raises RunFailedError."""
+  try:
+    (table,) = client.server_info(_REPLAY_TIMEOUT).values()
+  except (reverb.ReverbError, RuntimeError) as e:
+    raise errors.RunFailedError(
+      f'Replay, which runs in this process, does not answer at {client.server_address}: '
+      f'{notices.reason(e)}'
+    ) from e
+  return table

@@ -19,13 +19,13 @@ import os
 import signal
 import sys
 import time
-from typing import Iterable, List, Sequence
+from typing import Iterable, List, Mapping, Sequence
 
 import tqdm
 
 import acme_dsdpg
 from acme_dsdpg import config as config_lib
-from acme_dsdpg.running import processes
+from acme_dsdpg.running import paths, processes, run_directory
 from acme_dsdpg.toy import arms as arms_lib
 from acme_dsdpg.toy.arms import Arm, Settings
 
@@ -51,7 +51,21 @@ def make_figures(
   Raises:
     ConfigError: the directory cannot be used, or has been used with other settings.
   """
-  prepare(workdir, settings)
+  workdir = paths.directory(workdir, 'workdir')
+  try:
+    prepare(workdir, settings)
+    _make_figures(numbers, settings, num_points, workdir, parallel)
+  finally:
+    run_directory.release(workdir)
+
+
+def _make_figures(
+  numbers: Sequence[int],
+  settings: Settings,
+  num_points: Sequence[int],
+  workdir: str,
+  parallel: int,
+):
   arms = {arm for n in numbers for arm in arms_lib.FIGURES[n](num_points)}
   print(f'{len(arms)} arms of {settings.num_seeds} seeds, {workdir}', flush=True)
   start = time.time()
@@ -65,29 +79,23 @@ def make_figures(
 
 
 def prepare(workdir: str, settings: Settings):
-  """Makes the run directory.
+  """Makes the run directory, which is this process's until it is released.
 
   Raises:
-    ConfigError: it cannot be written, has other settings, or files of something else.
+    ConfigError: it cannot be written, has other settings, or files of something else, or
+      another process is running in it.
   """
   path = os.path.join(workdir, 'settings.json')
   settings = dataclasses.asdict(settings)
-  if os.path.exists(path):
-    with open(path, encoding='utf-8') as file:
-      text = file.read()
-    try:
-      before = json.loads(text)
-    except json.JSONDecodeError as e:
-      raise config_lib.ConfigError(f'{path!r} is damaged: {e}.') from e
-    if before != settings:
-      raise config_lib.ConfigError(
-        f'workdir={workdir!r} holds figures with {before}, not {settings}: '
-        'give another --workdir.'
-      )
-    return
   try:
     os.makedirs(workdir, exist_ok=True)
-    if os.listdir(workdir):
+    run_directory.hold(workdir)
+    if os.path.exists(path):
+      _check_same(path, settings, workdir)
+      paths.check_writable(workdir, 'workdir')
+      return
+    entries = set(os.listdir(workdir)) - {'settings.json.tmp'}
+    if entries - run_directory.logs_of_jobs(workdir, entries):
       raise config_lib.ConfigError(
         f'workdir={workdir!r} has files but no settings.json: give another --workdir.'
       )
@@ -96,8 +104,23 @@ def prepare(workdir: str, settings: Settings):
     os.replace(f'{path}.tmp', path)
   except OSError as e:
     raise config_lib.ConfigError(
-      f'workdir={workdir!r} cannot be written: {e.strerror}.'
+      f'workdir={workdir!r} cannot be read or written: {e.strerror}.'
     ) from e
+
+
+def _check_same(path: str, settings: Mapping[str, int], workdir: str):
+  """Raises ConfigError unless the file holds these settings."""
+  with open(path, encoding='utf-8') as file:
+    text = file.read()
+  try:
+    before = json.loads(text)
+  except json.JSONDecodeError as e:
+    raise config_lib.ConfigError(f'{path!r} is damaged: {e}.') from e
+  if before != settings:
+    raise config_lib.ConfigError(
+      f'workdir={workdir!r} holds figures with {before}, not {settings}: '
+      'give another --workdir.'
+    )
 
 
 def train_all(arms: Iterable[Arm], settings: Settings, workdir: str, parallel: int):
@@ -192,7 +215,8 @@ class _Progress:
 def _start_worker(queue, parent: int):
   global _queue
   _queue = queue
-  signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent stops it.
+  for number in (signal.SIGINT, signal.SIGHUP):  # The parent stops it.
+    signal.signal(number, signal.SIG_IGN)
   processes.die_with_parent(parent)
   acme_dsdpg.set_up()
   import tensorflow as tf

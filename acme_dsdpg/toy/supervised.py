@@ -8,6 +8,7 @@ from typing import Callable, Optional, Sequence, Tuple
 
 import tensorflow as tf
 
+from acme_dsdpg.agent import metrics as metrics_lib
 from acme_dsdpg.agent import optimizers
 from acme_dsdpg.losses import critic as critic_losses
 from acme_dsdpg.losses import kernels, mmd, sobolev
@@ -112,8 +113,10 @@ class SobolevTrainer(tf.Module):
       for generator in generators
     ]
     self.num_steps = tf.Variable(0, dtype=tf.int32, name='num_steps')
+    self._skipped = [tf.Variable(0, name='skipped_updates') for _ in generators]
     self._updates = [
-      self._make_update(*pair, jit_compile) for pair in zip(generators, self._optimizers)
+      self._make_update(*parts, jit_compile)
+      for parts in zip(generators, self._optimizers, self._skipped)
     ]
     self._update = tf.function(self._step, autograph=False)
 
@@ -121,6 +124,9 @@ class SobolevTrainer(tf.Module):
     self, x: tf.Tensor, y: tf.Tensor, dy_dx: Optional[tf.Tensor] = None
   ) -> tf.Tensor:
     """Takes one optimizer step of every model.
+
+    One whose data, loss or gradients are not finite skips it, and counts that in
+    `skipped_updates`.
 
     Args:
       x: [B, X], or [E, B, X] with data of its own for each of the E models. Arrays
@@ -182,7 +188,14 @@ class SobolevTrainer(tf.Module):
     self.num_steps.assign_add(1)
     return tf.stack(losses)
 
-  def _make_update(self, generator: Generator, optimizer, jit_compile: bool):
+  @property
+  def skipped_updates(self) -> tf.Tensor:
+    """The steps that each model has skipped so far, int32 [E]."""
+    return tf.stack(self._skipped)
+
+  def _make_update(
+    self, generator: Generator, optimizer, skipped: tf.Variable, jit_compile: bool
+  ):
     """Makes a model's step, compiled by itself: XLA's time grows faster than its work."""
 
     @tf.function(jit_compile=jit_compile, autograph=False)
@@ -193,7 +206,10 @@ class SobolevTrainer(tf.Module):
       with tf.GradientTape() as tape:
         drawn = sobolev_samples(generator, x, noise, self._use_gradients)
         loss = tf.reduce_mean(self._loss(drawn, target))
-      optimizer.apply(tape.gradient(loss, variables))
+      gradients = tape.gradient(loss, variables)
+      ok = metrics_lib.all_finite([x, target, loss, *gradients])
+      tf.cond(ok, lambda: optimizer.apply(gradients), lambda: None)
+      skipped.assign_add(tf.cast(~ok, tf.int32))
       return loss
 
     return update

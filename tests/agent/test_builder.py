@@ -273,3 +273,10 @@ def test_a_single_thread_never_waits_for_what_its_adder_holds_back(serve):
     time.sleep(0.01)
   assert size() < 201
   next(builder.make_dataset_iterator(client))
+
+
+def test_the_dataset_has_no_tuning_thread_for_whose_turn_its_deletion_waits(serve):
+  builder, environment = make_builder(), fakes.ContinuousEnvironment()
+  spec = specs.make_environment_spec(environment)
+  iterator = builder.make_dataset_iterator(serve(builder.make_replay_tables(spec)))
+  assert iterator._dataset.options().autotune.enabled is False

@@ -555,3 +555,16 @@ def test_a_world_model_that_diverges_is_warned_of(caplog):
   watch(np.float32(31.0))
   assert 'world model diverges' in caplog.text
   watch(None)
+
+
+@pytest.mark.parametrize('agent', ['dsdpg_anchored', 'ddpg'])
+def test_the_gradient_norms_are_those_of_what_the_optimizers_were_given(agent):
+  run = _make(agent)
+  run.learner.step()
+  optimizers = run.learner._optimizers
+  assert optimizers.keys() >= {'critic', 'policy'}
+  for name, optimizer in optimizers.items():
+    # m_1 = (1 - beta_1) g.
+    norm = np.linalg.norm(optimizer.first_moments.numpy().astype(np.float64)) / 0.1
+    np.testing.assert_allclose(run.rows[0][f'{name}_gradient_norm'], norm, rtol=1e-4)
+    assert norm > 0.0

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -105,14 +106,98 @@ def test_a_run_that_was_interrupted_ends_with_the_others(tmp_path):
   assert '| 80 +- 0 | 80 +- 0 |' in table
 
 
-def test_a_run_that_has_only_begun_is_left_out(tmp_path):
+def _read_with_lines(*given):
+  lines = []
+  return curves.read_runs(list(map(str, given)), lines.append), lines
+
+
+def test_a_run_that_cannot_be_shown_is_left_out_with_a_line(tmp_path):
   _write_run(tmp_path / 'a', [5.0] * 9, agent='dsdpg')
-  _write_run(tmp_path / 'b', [5.0], agent='ddpg')
-  begun = tmp_path / 'b/logs/evaluator.csv'
-  begun.write_text('', encoding='utf-8')
-  assert list(_read(tmp_path)['walker-walk']) == ['dsdpg']
+  for name in ('begun', 'damaged', 'no-log', 'other'):
+    _write_run(tmp_path / name, [5.0], agent='ddpg')
+  (tmp_path / 'begun/logs/evaluator.csv').write_text('', encoding='utf-8')
+  (tmp_path / 'damaged/config.json').write_text('{', encoding='utf-8')
+  (tmp_path / 'no-log/logs/evaluator.csv').unlink()
+  (tmp_path / 'other/logs/evaluator.csv').write_text('x\n1\n', encoding='utf-8')
+  runs, lines = _read_with_lines(tmp_path)
+  assert list(runs['walker-walk']) == ['dsdpg']
+  for line, (name, why) in zip(
+    lines,
+    (
+      ('begun', 'not been evaluated'),
+      ('damaged', 'is damaged'),
+      ('no-log', 'not been evaluated'),
+      ('other', 'actor_steps'),
+    ),
+    strict=True,
+  ):
+    assert line.startswith(f"'{tmp_path}/{name}' is left out: ")
+    assert why in line
   with pytest.raises(config_lib.ConfigError, match='None of these runs'):
-    _read(tmp_path / 'b')
+    _read(tmp_path / 'begun')
+
+
+def test_runs_are_one_agents_where_their_configs_say_the_same(tmp_path):
+  _write_run(tmp_path / 'first', [1.0], agent='ddpg', seed=0)
+  # What changes no result, and what a point critic does not use.
+  free = dict(num_threads=3, log_every=7, noise_dim=3, checkpoint_every=9.0)
+  _write_run(tmp_path / 'second', [2.0], agent='ddpg', seed=1, **free)
+  _write_run(tmp_path / 'quiet', [3.0], agent='ddpg', seed=0, sigma=0.1)
+  _write_run(tmp_path / 'wide', [4.0], agent='ddpg', seed=0, hidden_sizes=(9, 9))
+  # Alone on its task, it needs no more than its name; elsewhere the same settings do.
+  _write_run(tmp_path / 'run', [5.0], agent='ddpg', task='run', sigma=0.1)
+  runs, lines = _read_with_lines(tmp_path)
+  assert {name: len(seeds) for name, seeds in runs['walker-walk'].items()} == {
+    'ddpg, hidden_sizes=(256, 256), sigma=0.3': 2,
+    'ddpg, hidden_sizes=(256, 256), sigma=0.1': 1,
+    'ddpg, hidden_sizes=(9, 9), sigma=0.3': 1,
+  }
+  assert list(runs['walker-run']) == ['ddpg']
+  assert not lines
+  # A sweep's directories name agents, and their settings stay apart all the same.
+  _write_run(tmp_path / 'sweep/ours-seed0', [5.0], agent='ddpg', task='stand')
+  _write_run(tmp_path / 'sweep/ours-seed1', [5.0], agent='ddpg', task='stand', seed=1)
+  _write_run(tmp_path / 'sweep/b/ours-seed0', [5.0], agent='ddpg', task='stand', sigma=0)
+  names = {k: len(v) for k, v in _read(tmp_path)['walker-stand'].items()}
+  assert names == {'ours, sigma=0.3': 2, 'ours, sigma=0.0': 1}
+
+
+def test_a_seed_counts_once_and_what_differs_beside_the_settings_is_said(tmp_path):
+  _write_run(tmp_path / 'a', [1.0] * 3, agent='ddpg', eval_every=1000)
+  _write_run(tmp_path / 'b', [2.0] * 5, agent='ddpg', eval_every=1000)
+  _write_run(tmp_path / 'c', [3.0] * 5, agent='ddpg', seed=1, eval_every=1000)
+  shutil.copytree(tmp_path / 'c', tmp_path / 'copy')
+  runs, lines = _read_with_lines(tmp_path)
+  returns = [run.returns[0] for run in runs['walker-walk']['ddpg']]
+  assert returns == [2.0, 3.0]  # The longer of two; one of two alike.
+  left_out = "'{0}/{1}' is left out: it has the settings and the seed of '{0}/{2}'"
+  assert lines == [
+    left_out.format(tmp_path, 'a', 'b'),
+    left_out.format(tmp_path, 'copy', 'c'),
+  ]
+  other = dict(eval_every=1000, eval_episodes=50, num_actors=2)
+  _write_run(tmp_path / 'd', [4.0] * 2, agent='ddpg', seed=2, **other)
+  assert _read_with_lines(tmp_path)[1][2:] == [
+    'ddpg on walker-walk: eval_episodes is 5 or 50',
+    'ddpg on walker-walk: num_actors is 2 or 4',
+    'ddpg on walker-walk: runs have come to step 1,000 to 4,000, and are compared as '
+    'far as all have',
+  ]
+
+
+def test_links_are_followed_and_one_upwards_has_an_end(tmp_path):
+  _write_run(tmp_path / 'disk/x', [1.0], agent='ddpg')
+  (tmp_path / 'runs').mkdir()
+  (tmp_path / 'runs/linked-seed0').symlink_to(tmp_path / 'disk/x')
+  (tmp_path / 'runs/again').symlink_to(tmp_path / 'disk')
+  (tmp_path / 'runs/up').symlink_to(tmp_path)
+  (tmp_path / 'runs/dangling').symlink_to(tmp_path / 'nowhere')
+  runs, lines = _read_with_lines(tmp_path / 'runs')
+  assert [len(seeds) for seeds in runs['walker-walk'].values()] == [1]
+  assert not lines
+  # A path is no pattern.
+  _write_run(tmp_path / 'lr=[1e-3]*', [1.0], agent='ddpg')
+  assert len(_read(tmp_path / 'lr=[1e-3]*')['walker-walk']['ddpg']) == 1
 
 
 # Intervals.
@@ -240,6 +325,14 @@ def test_returns_below_zero_are_not_cut_off_and_the_axis_else_begins_there():
   assert band.get_ylim()[0] < -1
 
 
+def test_a_single_evaluation_is_seen():
+  runs = {'a': {'ddpg': [_run([5])], 'd4pg': [_run([5, 6])]}}
+  (axis,) = figures.learning_curves(runs, {}).axes
+  point, line = _lines(axis)['ddpg (1 seed)'], _lines(axis)['d4pg (1 seed)']
+  assert point.get_marker() == '.'
+  assert line.get_marker() == 'None'
+
+
 def test_a_published_curve_is_drawn_as_far_as_the_runs_have_come():
   references = curves.read_references(REFERENCES, ['d4pg', 'ddpg'])
   runs = {
@@ -324,9 +417,11 @@ def test_the_launcher_prints_tables_and_writes_figures_or_says_what_is_wrong(tmp
     for seed in range(2):
       directory = tmp_path / f'{agent}-seed{seed}'
       _write_run(directory, [0.0, 500.0 + seed], agent=agent, seed=seed)
+  shutil.copytree(tmp_path / 'ddpg-seed0', tmp_path / 'copy/ddpg-seed0')
   result = _plot(tmp_path, f'--output={tmp_path}/curves.png', '--reach=400', '--last=1')
   assert result.returncode == 0, result.stderr
-  assert not result.stderr
+  assert result.stderr.startswith(f"WARNING: '{tmp_path}/ddpg-seed0' is left out: ")
+  assert result.stderr.count('\n') == 1
   lines = result.stdout.splitlines()
   assert '| walker-walk | `ddpg` | 400 | 2 of 2 | 1,000 | 1,000 | 2 |' in lines
   assert any('mean of the last 1 |' in line for line in lines)
@@ -340,5 +435,9 @@ def test_the_launcher_prints_tables_and_writes_figures_or_says_what_is_wrong(tmp
   nothing.mkdir()
   result = _plot(nothing)
   assert result.returncode == 2
-  assert result.stderr == f'{str(nothing)!r} has no run with logs/evaluator.csv.\n'
+  assert result.stderr == f'{str(nothing)!r} has no run in it or below it.\n'
+  assert not result.stdout
+  result = _plot(tmp_path, '--output=/proc/curves')
+  assert result.returncode == 2
+  assert "'/proc/curves.png' cannot be written" in result.stderr
   assert not result.stdout

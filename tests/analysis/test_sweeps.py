@@ -13,7 +13,7 @@ import pytest
 
 from acme_dsdpg import config as config_lib
 from acme_dsdpg.analysis import sweeps
-from acme_dsdpg.running import log_files
+from acme_dsdpg.running import errors, log_files
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Learning does not begin: to compile it would take most of the time.
@@ -41,6 +41,7 @@ def test_a_sweep_is_agents_times_tasks_times_seeds(tmp_path):
   block = dict(agents=agents, tasks=['walker', 'reacher'], seeds=[0, 1], overrides=TINY)
   path = _write(tmp_path / 's.json', block, _block(tasks=['cheetah-run']))
   runs = {run.workdir: run for run in sweeps.read_sweep(path, 'runs')}
+  runs = {os.path.relpath(workdir): run for workdir, run in runs.items()}
   assert len(runs) == 9
   run = runs['runs/walker-walk/quiet-seed1']
   assert run.config.agent == 'ddpg'
@@ -70,6 +71,7 @@ def test_a_sweep_is_agents_times_tasks_times_seeds(tmp_path):
     ([_block(tasks=[1])], 'must be a name'),
     ([_block(agents={'ours': {'agent': {}}})], 'agent={} is not valid'),
     ([_block(agents={'../a': {}})], 'must be named'),
+    ([_block(agents={'lr=[1]': {'agent': 'ddpg'}})], 'TensorFlow reads as patterns'),
     ([_block(agents={'ddpg': {'seed': 1}})], "'seed' among the fields of agent 'ddpg'"),
     ([_block(overrides={'task': 'run'})], "'task' among the fields of overrides"),
   ],
@@ -103,11 +105,38 @@ def test_a_run_with_another_config_is_refused(tmp_path):
     sweeps.read_sweep(path, str(tmp_path))
 
 
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig'])
+def test_a_sweep_file_may_begin_with_a_mark_and_paths_with_a_home(
+  encoding, tmp_path, monkeypatch
+):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  (tmp_path / 's.json').write_text(json.dumps([_block()]), encoding=encoding)
+  (run,) = sweeps.read_sweep('~/s.json', '~/runs')
+  assert run.workdir == f'{tmp_path}/runs/walker-walk/ddpg-seed0'
+
+
+@pytest.mark.parametrize('output', ['', '*', 'gs://bucket/runs'])
+def test_an_output_that_is_no_path_is_a_sentence(tmp_path, output):
+  path = _write(tmp_path / 's.json', _block())
+  with pytest.raises(config_lib.ConfigError, match='^output='):
+    sweeps.read_sweep(path, output)
+
+
 def test_an_output_that_is_a_file_is_a_sentence(tmp_path):
   (tmp_path / 'file').write_text('')
   for output in (tmp_path / 'file', tmp_path / 'file/runs'):
     with pytest.raises(config_lib.ConfigError, match='cannot be a directory'):
       sweeps.make_output(str(output))
+  with pytest.raises(config_lib.ConfigError, match='cannot be written'):
+    sweeps.make_output('/proc')
+
+
+def test_what_a_run_prints_and_cannot_write_is_a_sentence(tmp_path):
+  path = _write(tmp_path / 's.json', _block())
+  (run,) = sweeps.read_sweep(path, str(tmp_path))
+  (tmp_path / 'walker-walk').touch()
+  with pytest.raises(errors.RunFailedError, match='ddpg-seed0.out cannot be written'):
+    run.start(tmp_path / 'launcher.py')
 
 
 # Where the runs stand.

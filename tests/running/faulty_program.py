@@ -87,7 +87,6 @@ class Factory:
 
 def main(workdir, values, faults):
   values = json.loads(values)
-  values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
   is_distributed = values.pop('distributed', False)
   config = presets.make_config(values)
   run_directory.prepare(workdir, config, fresh=False)

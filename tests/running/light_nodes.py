@@ -106,9 +106,11 @@ def interrupts(workdir):
   idle(workdir)
 
 
-def terminates(workdir):
+def loses_its_terminal(workdir):
   wait_for(workdir, 'ready')
-  os.kill(os.getppid(), signal.SIGTERM)
+  os.kill(os.getpid(), signal.SIGHUP)  # As every process of the terminal.
+  tell(workdir, 'survived')
+  os.kill(os.getppid(), signal.SIGHUP)
   idle(workdir)
 
 
@@ -140,5 +142,7 @@ def explains(workdir):
 
 def describes_itself(workdir):
   level = logging.getLogger('tensorflow').level
-  tell(workdir, 'described', json.dumps({'level': level, **os.environ}))
+  tell(
+    workdir, 'described', json.dumps({'level': level, 'cwd': os.getcwd(), **os.environ})
+  )
   wait_for(workdir, 'never')

@@ -25,6 +25,12 @@ TINY = dict(
   log_every=10, num_steps=600, checkpoint_every=1000.0,
 )  # fmt: skip
 
+# What a user behind a firewall has set; nobody answers there.
+PROXIES = {
+  name: 'http://127.0.0.1:9'
+  for name in ('http_proxy', 'https_proxy', 'grpc_proxy', 'HTTP_PROXY', 'ALL_PROXY')
+}
+
 _started = []
 
 

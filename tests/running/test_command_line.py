@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from acme_dsdpg import config as config_lib
+from acme_dsdpg.agent import presets
 from acme_dsdpg.running import command_line, errors
 from tests.running import runs
 
@@ -69,6 +70,12 @@ MISTAKES = [
   ('--agent=d4pg --num_samples=3', 'num_samples'),
   ('--workdir=/proc/nothing', 'cannot be read or written'),
   ('--workdir=file', 'not a directory'),
+  ('--workdir=', 'not empty'),  # Of a variable that is not set.
+  ('"--workdir=runs/lr=[1e-3]"', 'TensorFlow reads as patterns'),
+  ("'--workdir=a\\\\b'", 'TensorFlow reads as patterns'),
+  ('--workdir=gs://bucket/run', 'on this machine'),
+  ('--hidden_sizes=[256,x]', 'ints'),
+  ('--hidden_sizes=[]', 'hidden_sizes'),
   ('--workdir=full', 'not a run directory'),
   ('--workdir=full --fresh', 'not a run directory'),
   ('--workdir=model --fresh', 'no part of a run from workdir='),
@@ -96,15 +103,24 @@ def test_a_mistake_is_one_sentence_and_status_2_before_anything_starts(tmp_path)
 
 
 @pytest.mark.process
-def test_bad_input_of_an_evaluation_is_a_sentence():
+def test_bad_input_of_an_evaluation_is_a_sentence(tmp_path):
+  for name in ('full', 'run'):
+    (tmp_path / name).mkdir()
+  (tmp_path / 'run/config.json').write_text(presets.make_config(runs.TINY).to_json())
   cases = [
     ('', 'Give one run directory'),
     ('nowhere', 'not a run directory'),
-    ('nowhere --video=a.gif', 'must end in .mp4'),
-    ('nowhere --video=no/such/a.mp4', 'is no directory'),
+    ('run --video=a.gif', 'must be a path that ends in .mp4'),
+    ('full', 'not a run directory'),
+    ('run --video=no/such/a.mp4', 'is none'),
+    ('run --video=/proc/a.mp4', 'cannot be written'),
+    ('run --video=.mp4/', 'must be a path that ends in .mp4'),
+    ('run --video=', 'must be a path that ends in .mp4'),
+    ("'runs/lr=[1e-3]'", 'TensorFlow reads as patterns'),
+    ("''", 'not empty'),
   ]
   calls, imported = runs.call(
-    'evaluate', [line for line, _ in cases], 'one run directory'
+    'evaluate', [line for line, _ in cases], 'one run directory', tmp_path
   )
   for (_, text), (status, out, err) in zip(cases, calls, strict=True):
     assert (status, out, len(err.strip().splitlines())) == (2, '', 1)
@@ -112,10 +128,47 @@ def test_bad_input_of_an_evaluation_is_a_sentence():
   assert not imported
 
 
+# Prints more than a pipe holds; a file that it opens is not the output.
+PRINTS = """
+from acme_dsdpg.running import command_line
+
+def main():
+  with open('/dev/null') as file:
+    assert file.fileno() > 2
+  print('text' * 100_000)
+
+command_line.run(main)
+"""
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+  ('redirection', 'status', 'said'),
+  [
+    ('>&-', 0, ''),
+    ('<&- >&- 2>&-', 0, ''),
+    ('| exec true', 141, ''),
+    ('>/dev/full', 1, 'failed: No space left on device.\n'),
+  ],
+)
+def test_output_that_nobody_takes_is_no_traceback(redirection, status, said):
+  line = f'set -o pipefail; exec 3>&1; "$0" -c "$1" {redirection}'
+  program = runs.Program(['bash', '-c', line, sys.executable, PRINTS])
+  assert (program.wait(), program.err) == (status, said)
+
+
+@pytest.mark.parametrize('given', ['64,32', '[64, 32]', '(64, 32)', '[64,32,]'])
+def test_a_list_is_given_as_python_writes_it_or_with_commas_alone(given):
+  value = given.split(',')
+  kind = config_lib.fields()['hidden_sizes'].type
+  assert command_line._parse('hidden_sizes', kind, value) == (64, 32)
+
+
 @pytest.fixture(scope='module', name='helps')
 def _helps():
-  """What --help prints, by launcher."""
-  programs = {name: runs.launcher(f'{name}.py', '--help') for name in LAUNCHERS}
+  """What --help prints, by launcher, however it is asked for."""
+  asked = dict(zip(LAUNCHERS, ['--help', '-h', '-help', '-?', '-h'], strict=True))
+  programs = {name: runs.launcher(f'{name}.py', flag) for name, flag in asked.items()}
   for program in programs.values():
     assert program.wait() == 0, program.err
     assert not program.err

@@ -217,6 +217,16 @@ def test_a_server_that_starts_late_is_waited_for(serve):
   assert call.result(60) == 1
 
 
+def test_one_that_waits_long_says_for_whom(serve, monkeypatch, capfd):
+  monkeypatch.setattr(courier, '_SAY_EVERY', 0.2)
+  port = _free_port()
+  call = courier.Client(f'localhost:{port}').futures.one()
+  line = f'WARNING: waiting for the node at localhost:{port}, '
+  runs.wait_for(lambda: line in capfd.readouterr().out)
+  serve(port, one=lambda: 1)
+  assert call.result(60) == 1
+
+
 def test_a_client_that_is_not_to_wait_does_not():
   client = courier.Client(f'localhost:{_free_port()}', wait_for_ready=False)
   with pytest.raises(ConnectionError):

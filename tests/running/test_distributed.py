@@ -49,7 +49,7 @@ def test_a_program_runs_to_its_end_and_nobody_outside_can_reach_it(tmp_path):
   temporary.mkdir()
   program = runs.launcher(
     'run_dsdpg.py', *FLAGS, f'--workdir={workdir}',
-    env={'HOME': str(home), 'TMPDIR': str(temporary)},
+    env={'HOME': str(home), 'TMPDIR': str(temporary), **runs.PROXIES},
   )  # fmt: skip
   program.wait_for(lambda: set(runs.nodes(program)) == NODES, interval=0.5)
   # Replay, counter, learner and evaluator.
@@ -82,6 +82,9 @@ def test_a_program_runs_to_its_end_and_nobody_outside_can_reach_it(tmp_path):
   assert checkpointing.newest(str(workdir)).counts['actor_steps'] >= steps[-1]
   actions = acme_dsdpg.load_policy(str(workdir))(np.zeros([3, 5]))
   assert np.all(np.abs(actions) <= 1.0)
+  assert {path.name for path in (workdir / 'tensorboard').iterdir()} == {
+    'actor_0', 'learner', 'evaluator'
+  }  # fmt: skip
   # Nothing outside of the run directory, and nothing temporary within.
   assert not os.listdir(temporary)
   assert not (home / 'acme').exists()

@@ -137,6 +137,22 @@ def test_as_long_as_somebody_passes_nobody_is_starved(replay, look):
     assert look(59.0) is None
 
 
-def test_a_server_that_is_not_there_is_the_launchers_to_notice():
-  starvation = monitoring.Starvation('localhost:1', 1e-9)
-  assert starvation.line() is None
+def test_a_server_that_never_answers_is_said_once_in_so_many_seconds(monkeypatch):
+  now = [0.0]
+  monkeypatch.setattr(monitoring, 'time', types.SimpleNamespace(time=lambda: now[0]))
+  starvation = monitoring.Starvation('localhost:1', 60.0)
+  lines = []
+  for _ in range(13):
+    now[0] += 10.0
+    lines.append(starvation.line())
+  assert lines.count(None) == 11
+  assert lines[5] == 'WARNING: replay has not answered for 60 s: it starts, or hangs.'
+  assert lines[11] == lines[5]
+
+
+def test_a_server_that_is_gone_is_the_launchers_to_notice(look, monkeypatch):
+  def fail(*_, **__):
+    raise RuntimeError('gone')
+
+  monkeypatch.setattr(reverb.Client, 'server_info', fail)
+  assert look(600.0) is None

@@ -11,6 +11,7 @@ import acme_dsdpg
 from acme_dsdpg import config as config_lib
 from acme_dsdpg.environments import flatten
 from acme_dsdpg.running import policy_files
+from tests.oracles import mlp
 from tests.running import trained
 
 BATCH = np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32)
@@ -129,3 +130,61 @@ def test_a_mistake_in_the_program_is_raised(saved, monkeypatch):
   monkeypatch.setattr(tf.saved_model, 'save', lambda: None)
   with pytest.raises(TypeError):
     save()
+
+
+@pytest.mark.parametrize('there', [True, False])
+def test_a_link_in_place_of_the_policy_gives_way_and_its_target_stays(
+  saved, tmp_path, there
+):
+  workdir, save, before, after = saved
+  elsewhere = tmp_path / 'elsewhere'
+  os.rename(workdir / 'policy', elsewhere if there else tmp_path / 'gone')
+  (workdir / 'policy').symlink_to(elsewhere)
+  if there:
+    np.testing.assert_allclose(_actions(workdir), before, rtol=1e-6)
+  for _ in range(2):
+    save()
+    np.testing.assert_allclose(_actions(workdir), after, rtol=1e-6)
+    assert _entries(workdir) == ['policy']
+  assert not (workdir / 'policy').is_symlink()
+  if there:
+    np.testing.assert_allclose(
+      acme_dsdpg.load_policy(elsewhere)(BATCH), before, rtol=1e-6
+    )
+
+
+def test_relative_paths_are_taken_and_patterns_refused(run, monkeypatch):
+  monkeypatch.chdir(run[0])
+  expected = run[1](BATCH).numpy()
+  for path in ('.', 'policy'):
+    np.testing.assert_allclose(acme_dsdpg.load_policy(path)(BATCH), expected, rtol=1e-6)
+  for path in ('', 'runs/lr=[1e-3]', 'runs/*'):
+    with pytest.raises(config_lib.ConfigError, match='^path='):
+      acme_dsdpg.load_policy(path)
+
+
+def test_the_saved_model_is_its_parts_composed_by_hand_with_clipped_rows(tmp_path):
+  policy, spec = trained.make_policy()
+  mean, variance = np.array([0.1, -0.2, 3.0, 0.0, 5.0]), np.array([1, 4, 0.25, 9, 1e-4])
+  policy._normalizer.mean.assign(mean)
+  policy._normalizer.variance.assign(variance)
+  policy_files.save_policy(policy, spec, str(tmp_path))
+  weights = {'/'.join(v.name[:-2].split('/')[-2:]): v.numpy() for v in policy.variables}
+  layer = lambda name: (weights[f'{name}/kernel'], weights[f'{name}/bias'])
+  norm = weights['norm_0/scale'], weights['norm_0/offset']
+  far = [[1e6, -1e6, 0.0, 30.0, -1e20], [0.0, 0.0, 8.1, -29.0, 5.2]]
+  rows = np.concatenate([BATCH, np.array(far, np.float32)])
+  standardised = (rows - mean) / np.sqrt(variance + 1e-6)
+  clipped = np.clip(standardised, -10.0, 10.0)
+  assert np.sum(clipped != standardised, axis=1).tolist()[-2:] == [3, 2]
+  expected = [
+    np.tanh(
+      mlp.forward(
+        x, [layer('hidden_0'), layer('hidden_1')], layer('output'), True, [norm], 'first'
+      )
+    )
+    for x in clipped
+  ]
+  found = acme_dsdpg.load_policy(tmp_path)(rows)
+  np.testing.assert_allclose(found, expected, rtol=1e-4)
+  assert np.ptp(found) > 0.01

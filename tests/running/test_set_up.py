@@ -58,3 +58,28 @@ def test_importing_the_package_changes_nothing():
     'assert "tensorflow" not in sys.modules\n',
   )
   assert program.wait() == 0, program.err
+
+
+@pytest.mark.parametrize(
+  ('given', 'expected'),
+  [
+    ({}, ''),
+    ({'no_proxy': 'example.com, localhost'}, 'example.com,localhost,'),
+    ({'no_proxy': 'a', 'no_grpc_proxy': 'b'}, 'b,'),
+    ({'no_proxy': 'a', 'no_grpc_proxy': ''}, ''),
+  ],
+)
+def test_grpc_keeps_this_machine_off_proxies_and_what_is_set_stays(
+  given, expected, monkeypatch
+):
+  for name in ('no_proxy', 'no_grpc_proxy'):
+    monkeypatch.delenv(name, raising=False)
+  for name, value in given.items():
+    monkeypatch.setenv(name, value)
+  for _ in range(2):
+    acme_dsdpg.set_up()
+    hosts = os.environ['no_grpc_proxy']
+    assert hosts.startswith(expected)
+    assert {'localhost', '127.0.0.1', '[::1]'} < set(hosts.split(','))
+    assert len(set(hosts.split(','))) == hosts.count(',') + 1
+  assert os.environ.get('no_proxy') == given.get('no_proxy')

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: at a safe point, far from one, twice, and while it saves."""
+"""Ctrl-C, SIGTERM, SIGHUP: at a safe point, far from one, twice, and while it saves."""
 
 import itertools
 import os
@@ -12,10 +12,18 @@ from acme_dsdpg.running import signals
 from tests.running import runs
 
 
-def test_a_signal_is_noticed_at_a_safe_point_once():
+@pytest.fixture(autouse=True)
+def _not_below_nohup():
+  before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+  yield
+  signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_is_noticed_at_a_safe_point_once(number):
   with signals.handled():
     signals.check()
-    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), number)
     assert signals._requested.wait(runs.LIMIT)
     with pytest.raises(KeyboardInterrupt):
       signals.check()
@@ -23,13 +31,45 @@ def test_a_signal_is_noticed_at_a_safe_point_once():
 
 
 def test_handlers_are_put_back():
-  numbers = (signal.SIGINT, signal.SIGTERM)
+  numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
   before = [signal.getsignal(number) for number in numbers]
   with signals.handled():
     assert [signal.getsignal(number) for number in numbers] != before
   assert [signal.getsignal(number) for number in numbers] == before
   with signals.handled():  # An earlier signal is no longer answered.
     signals.check()
+
+
+def test_a_terminal_that_is_closed_is_nothing_to_a_program_below_nohup():
+  signal.signal(signal.SIGHUP, signal.SIG_IGN)
+  with signals.handled():
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+
+
+def test_another_signal_a_simulators_say_is_no_interrupt(exits):
+  rang = threading.Event()
+  before = signal.signal(signal.SIGALRM, lambda *_: rang.set())
+  try:
+    with signals.handled():
+      for _ in range(2):
+        rang.clear()
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        assert rang.wait(runs.LIMIT)
+      os.kill(os.getpid(), signal.SIGTERM)
+      assert signals._requested.wait(runs.LIMIT)
+    assert not exits[0]
+  finally:
+    signal.signal(signal.SIGALRM, before)
+
+
+def test_threads_and_descriptors_are_given_back():
+  count = lambda: (threading.active_count(), len(os.listdir('/proc/self/fd')))
+  before = count()
+  for _ in range(3):
+    with signals.handled():
+      assert count() > before
+  assert count() == before
 
 
 @pytest.fixture(name='clock')

@@ -1,20 +1,23 @@
 """Runs in one process: the default agent as a user runs it, others in this process."""
 
 import dataclasses
+import os
 import pathlib
 import signal
+import threading
 
 import numpy as np
 import pytest
+import reverb
 import tensorflow as tf
 
 import acme_dsdpg
 from acme_dsdpg.agent import presets
-from acme_dsdpg.running import checkpointing, errors, run_directory
-from tests.running import runs
+from acme_dsdpg.running import checkpointing, errors, run_directory, single_process
+from tests.running import faulty_program, runs
 
 FLAGS = (
-  '--env=pendulum', '--hidden_sizes=16,16', '--world_model_hidden_sizes=16,16,16',
+  '--env=pendulum', '--hidden_sizes=[16, 16]', '--world_model_hidden_sizes=16,16,16',
   '--num_samples=3', '--noise_dim=2', '--batch_size=8', '--min_replay_size=200',
   '--samples_per_insert=1', '--eval_every=1000000', '--eval_episodes=2',
   '--log_every=10', '--num_threads=1',
@@ -44,7 +47,9 @@ def _run(tmp_path_factory):
 
   def launch(**flags):
     flags = (f'--{name}={value}' for name, value in flags.items())
-    program = runs.launcher('run_dsdpg.py', *FLAGS, f'--workdir={workdir}', *flags)
+    program = runs.launcher(
+      'run_dsdpg.py', *FLAGS, '--workdir=w', *flags, cwd=workdir.parent, env=runs.PROXIES
+    )
     run.programs.append(program)
     return program
 
@@ -53,7 +58,7 @@ def _run(tmp_path_factory):
 
   stopped = launch(num_steps=10**6, checkpoint_every=1000)
   stopped.wait_for(lambda: runs.rows(workdir, 'learner'))
-  stopped.send(signal.SIGTERM)
+  stopped.send(signal.SIGHUP)
   stopped.wait()
   ended()
   number = lambda: int(runs.checkpoints(workdir)[-1].name)
@@ -75,7 +80,10 @@ def test_a_run_writes_everything_below_its_directory(run):
   assert {row['episodes'] for row in runs.rows(run.workdir, 'evaluator')} == {2}
   for row in runs.rows(run.workdir, 'learner'):
     assert np.all(np.isfinite(list(row.values())))
-  assert list(run.workdir.glob('tensorboard/*tfevents*'))
+  # Of two files that grow in one folder TensorBoard follows one.
+  assert not list(run.workdir.glob('tensorboard/*tfevents*'))
+  for label in ('actor', 'learner', 'evaluator'):
+    assert list(run.workdir.glob(f'tensorboard/{label}/*tfevents*'))
   assert list(run.workdir.glob('checkpoints/*/learner.index'))
   assert {path.name for path in run.workdir.iterdir()} == {
     'config.json', 'logs', 'tensorboard', 'checkpoints', 'policy'
@@ -209,3 +217,66 @@ def test_a_signal_saves_the_run_and_is_an_interrupt(tmp_path, capsys):
   runs.run_here(tmp_path, 'short', eval_every=1000, n_step=5, num_steps=200)
   assert runs.steps(tmp_path, 'evaluator') == [0, 200]
   assert runs.steps(tmp_path, 'actor')[-2:] == [198, 200]
+
+
+def _held():
+  """Threads and descriptors of this process, but for the environments' threads."""
+  of_environments = [t for t in threading.enumerate() if '(_work)' in t.name]
+  threads = len(os.listdir('/proc/self/task')) - len(of_environments)
+  return threads, len(os.listdir('/proc/self/fd'))
+
+
+@pytest.mark.process
+def test_seeds_in_one_process_leave_nothing_and_need_no_more_than_a_path(
+  tmp_path, monkeypatch, capsys
+):
+  elsewhere = tmp_path / 'elsewhere'
+  elsewhere.mkdir()
+
+  class Moving(faulty_program.Factory):
+    def __call__(self, seed):
+      os.chdir(elsewhere)  # As some simulators do.
+      return super().__call__(seed)
+
+  for name, value in runs.PROXIES.items():
+    monkeypatch.setenv(name, value)
+  monkeypatch.delenv('no_grpc_proxy')
+  held = []
+  for seed in range(4):
+    monkeypatch.chdir(tmp_path)
+    values = dict(seed=np.int64(seed), hidden_sizes=[np.int32(8), 8], num_steps=60)
+    config = presets.make_config({**runs.TINY, **values})
+    single_process.run(config, f'runs/{seed}', Moving('none'))
+    assert os.getcwd() == str(elsewhere)
+    held.append(_held())
+    workdir = tmp_path / f'runs/{seed}'
+    assert run_directory.load(workdir) == config
+    assert checkpointing.newest(str(workdir)).counts['learner_steps'] > 0
+    assert acme_dsdpg.load_policy(workdir)(np.ones(3)).shape == (1,)
+  # Those of gRPC end when they like.
+  runs.wait_for(lambda: _held()[0] <= held[0][0])
+  assert held[3][1] <= held[0][1]
+  assert not os.listdir(elsewhere)
+  assert 'nothing will be learned' not in capsys.readouterr().out
+
+
+@pytest.mark.process
+def test_a_run_too_short_to_learn_says_so_at_its_start(tmp_path, capsys):
+  runs.run_here(tmp_path, num_steps=50, eval_every=1000)
+  first, *rest = capsys.readouterr().out.splitlines()
+  assert first.startswith('WARNING: little or nothing will be learned: num_steps=50')
+  assert 'min_replay_size=50' in first
+  assert not any('learning begins' in line for line in rest)
+  assert checkpointing.newest(str(tmp_path)).counts['learner_steps'] == 0
+
+
+@pytest.mark.process
+def test_replay_that_does_not_answer_fails_the_run_with_its_address(
+  tmp_path, monkeypatch
+):
+  def fail(client, timeout):
+    raise reverb.DeadlineExceededError(f'not within {timeout} s')
+
+  monkeypatch.setattr(reverb.Client, 'server_info', fail)
+  with pytest.raises(errors.RunFailedError, match='Replay.*localhost:.*within 300 s'):
+    runs.run_here(tmp_path)

@@ -18,7 +18,14 @@ import courier
 import launchpad as lp
 
 from acme_dsdpg.agent import presets
-from acme_dsdpg.running import checkpointing, distributed, errors, monitoring, processes
+from acme_dsdpg.running import (
+  checkpointing,
+  distributed,
+  errors,
+  monitoring,
+  processes,
+  signals,
+)
 from tests.running import light_nodes, runs
 
 pytestmark = pytest.mark.process
@@ -31,6 +38,7 @@ def _run(tmp_path, monkeypatch):
   """Runs a program whose nodes do what is named, by label; few others are there."""
 
   def make_program(config, workdir, factory, checkpoint):
+    os.chdir('/')  # As a simulator may.
     program = lp.Program('light')
     for label, name in {**ALWAYS, **deeds}.items():
       function = processes.Node(getattr(light_nodes, name))
@@ -81,17 +89,22 @@ def test_a_run_replaces_its_killed_actors_and_ends_when_the_stopper_does(
   assert node['XLA_FLAGS'] == '--xla_llvm_disable_expensive_passes=true'
   assert (node['MUJOCO_GL'], node['level']) == ('disable', logging.ERROR)
   assert node['TMPDIR'] == str(tmp_path / 'tmp')
+  assert node['cwd'] == os.getcwd() != '/'
   # An accelerator is the learner's.
   assert node['CUDA_VISIBLE_DEVICES'] == ''
 
 
-def test_a_signal_is_an_interrupt_and_the_learner_saves(run, tmp_path, capsys):
-  numbers = (signal.SIGINT, signal.SIGTERM)
+def test_a_signal_is_an_interrupt_and_the_learner_saves(
+  run, tmp_path, capsys, monkeypatch
+):
+  numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+  monkeypatch.setattr(signals, 'answered', lambda: numbers)  # Even below nohup.
   before = [signal.getsignal(number) for number in numbers]
   with pytest.raises(errors.RunInterruptedError):
-    run(evaluator='terminates')
+    run(evaluator='loses_its_terminal')
   assert 'interrupted: saving; the same command goes on' in capsys.readouterr().out
   assert _saved(tmp_path)
+  assert (tmp_path / 'survived').exists()
   assert [signal.getsignal(number) for number in numbers] == before
 
 

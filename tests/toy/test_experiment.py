@@ -206,8 +206,19 @@ def test_a_run_directory_is_of_the_same_settings(tmp_path):
     run.prepare(directory, SMALL)
   with pytest.raises(config_lib.ConfigError, match='has files but no settings'):
     run.prepare(str(tmp_path), SMALL)
-  with pytest.raises(config_lib.ConfigError, match='cannot be written'):
+  with pytest.raises(config_lib.ConfigError, match='cannot be read or written'):
     run.prepare('/proc/none', SMALL)
+  # What a start that was killed has left, and what a job prints, is no obstacle.
+  (tmp_path / 'killed').mkdir()
+  (tmp_path / 'killed/settings.json.tmp').touch()
+  (tmp_path / 'killed/slurm-1.out').touch()
+  run.prepare(str(tmp_path / 'killed'), SMALL)
+
+
+@pytest.mark.parametrize('workdir', ['', 'a*', 'gs://bucket/toy'])
+def test_a_run_directory_that_is_no_path_is_a_sentence(workdir):
+  with pytest.raises(config_lib.ConfigError, match='^workdir='):
+    run.make_figures([7], SMALL, NUM_POINTS, workdir, 1)
 
 
 # The launcher.
@@ -245,8 +256,10 @@ def test_the_launcher_trains_and_draws_or_says_what_is_wrong(tmp_path):
   assert process.returncode == 0, err
   assert not err
   lines = out.splitlines()
-  assert lines[0] == '1 arms of 1 seeds, w'
-  assert lines[2:] == ['w/summary.csv', 'w/figure_7.png', 'w/figure_7.pdf']
+  w = tmp_path / 'w'
+  assert lines[0] == f'1 arms of 1 seeds, {w}'
+  files = ('summary.csv', 'figure_7.png', 'figure_7.pdf')
+  assert lines[2:] == [f'{w}/{name}' for name in files]
   rows = experiment.read_metrics(
     str(tmp_path / 'w'), arms.Arm('regression', num_points=4)
   )
@@ -264,6 +277,14 @@ def test_an_interrupt_says_how_to_go_on_and_leaves_no_process(tmp_path):
   process = _start(tmp_path, '--figure=7,8', '--seeds=1', '--workdir=w')
   try:
     deadline = time.time() + PATIENCE
+    while not (tmp_path / 'w/settings.json').exists():
+      assert time.time() < deadline
+      time.sleep(0.2)
+    second = _start(tmp_path, '--figure=7', '--seeds=1', '--workdir=w')
+    _, err = second.communicate(timeout=PATIENCE)
+    assert second.returncode == 2
+    assert 'is in use by another process' in err
+    assert len(err.splitlines()) == 1
     while not list((tmp_path / 'w').glob('arms/*/metrics.csv')):
       assert process.poll() is None, process.communicate()
       assert time.time() < deadline

@@ -207,3 +207,26 @@ def test_the_documentations_example_runs():
   space = {}
   exec(code.replace('range(1_000)', 'range(2)'), space)
   assert space['samples'].shape == [1, 128, 100, 3]
+
+
+@pytest.mark.parametrize('where', ['x', 'y', 'dy_dx'])
+def test_a_row_that_is_not_finite_is_skipped_and_counted_by_its_model_alone(where):
+  trainer, clean = _trainer(2), _trainer(2)
+  weights = lambda t, i: [v.numpy() for v in t._generators[i].trainable_variables]
+  batch = problem.draw(tf.constant([0, 1]), 3)
+  both = {
+    name: np.stack([getattr(batch, name).numpy()] * 2) for name in ('x', 'y', 'dy_dx')
+  }
+  bad = {name: value.copy() for name, value in both.items()}
+  bad[where][0, 1] = np.nan
+  before = weights(trainer, 0)
+  trainer.step(**bad)
+  clean.step(**both)
+  assert trainer.skipped_updates.numpy().tolist() == [1, 0]
+  for a, b in zip(before, weights(trainer, 0), strict=True):
+    np.testing.assert_array_equal(a, b)
+  for a, b in zip(weights(trainer, 1), weights(clean, 1), strict=True):
+    np.testing.assert_array_equal(a, b)
+  assert np.isfinite(trainer.step(**both)).all()
+  assert trainer.skipped_updates.numpy().tolist() == [1, 0]
+  assert any(np.any(a != b) for a, b in zip(before, weights(trainer, 0)))

@@ -34,6 +34,7 @@ _HOST = '127.0.0.1'
 _FROM = ('127.0.0.2', 0)
 _LIST = '__list_methods__'
 _INTERVAL = 0.1  # Seconds between two attempts.
+_SAY_EVERY = 60.0  # Seconds after which one that waits says so.
 
 
 class ServerEndedError(ConnectionError):
@@ -192,6 +193,7 @@ class Client:
     return result
 
   def _connect(self) -> connection.Connection:
+    start = said = time.monotonic()
     while True:
       try:
         with socket.create_connection((_HOST, self._port), None, _FROM) as sock:
@@ -201,6 +203,11 @@ class Client:
         if not self._may_wait:
           raise
         time.sleep(_INTERVAL)
+        now = time.monotonic()
+        if now - said > _SAY_EVERY:
+          said = now
+          line = f'WARNING: waiting for the node at {self.address}, {now - start:.0f} s'
+          print(line, flush=True)
     self._may_wait = False  # It does not come twice.
     connection.answer_challenge(link, _key())
     connection.deliver_challenge(link, _key())
