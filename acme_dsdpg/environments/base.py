@@ -1,4 +1,4 @@
-"""An environment around another one. (Acme's brings TensorFlow along.)"""
+"""An environment around another one, without TensorFlow, which Acme's brings along."""
 
 from typing import Any
 

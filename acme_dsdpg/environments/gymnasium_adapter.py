@@ -5,7 +5,6 @@ from typing import Any, Optional
 
 import dm_env
 from dm_env import specs
-import numpy as np
 
 from acme_dsdpg import config as config_lib
 

@@ -16,7 +16,7 @@ class TimeLimit(base.EnvironmentWrapper):
     has_cut: whether an episode has been cut so far.
   """
 
-  def __init__(self, environment: dm_env.Environment, max_steps: int):
+  def __init__(self, environment: dm_env.Environment, max_steps: float):
     super().__init__(environment)
     self._max_steps, self._steps = max_steps, 0
     self.has_cut = False

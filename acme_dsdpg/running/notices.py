@@ -2,10 +2,19 @@
 
 import contextlib
 
+_noted = set()
+
 
 def warn(text: str):
   """Prints `WARNING: text` on stdout: stderr may be redirected just now."""
   say(f'WARNING: {text}')
+
+
+def note(text: str):
+  """Prints `NOTE: text` on stdout, once in a process."""
+  if text not in _noted:
+    _noted.add(text)
+    say(f'NOTE: {text}')
 
 
 def say(line: str):
