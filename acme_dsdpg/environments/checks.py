@@ -1,6 +1,7 @@
 """Checks of anyone's environment: its spaces, and whether it keeps to them."""
 
 from collections.abc import Mapping
+import contextlib
 from typing import Any, Optional
 
 import dm_env
@@ -77,9 +78,13 @@ def _check_observations(nest: Any):
     raise error('The observation is empty.')
 
 
-def is_number(value: np.ndarray) -> bool:
-  """Returns whether an array is one number, of any shape."""
-  return value.size == 1 and value.dtype.kind in NUMBERS
+def is_number(value: Any) -> bool:
+  """Returns whether a value is one number, of any type and shape."""
+  try:
+    array = np.asarray(value)
+  except ValueError:  # A ragged list.
+    return False
+  return array.size == 1 and array.dtype.kind in NUMBERS
 
 
 def mismatch(nest: Any, value: Any, name: str) -> Optional[str]:
@@ -108,14 +113,13 @@ def mismatch(nest: Any, value: Any, name: str) -> Optional[str]:
 
 
 def _leaf_mismatch(spec: specs.Array, value: Any, name: str) -> Optional[str]:
-  try:
+  # One number may have any shape. The types of numbers are not compared.
+  if _size(spec) == 1 and is_number(value):
+    return None
+  with contextlib.suppress(ValueError):  # A ragged list.
     array = np.asarray(value)
-    # One number may have any shape. The types of numbers are not compared.
-    same = array.shape == spec.shape or array.size == 1 == _size(spec)
-    if same and array.dtype.kind in NUMBERS:
+    if array.shape == spec.shape and array.dtype.kind in NUMBERS:
       return None
-  except ValueError:  # A ragged list.
-    pass
   expected = f'numbers of shape {spec.shape}' if spec.shape else 'a number'
   return f'{name}: expected {expected}, found {describe(value)}'
 

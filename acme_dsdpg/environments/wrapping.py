@@ -119,28 +119,26 @@ class WrappedEnvironment(base.EnvironmentWrapper):
     if name in self._unchecked:  # Also what is there beside the spec's keys.
       self._fail_if_mismatch(name, observation)
     flat = np.empty(self._size, np.float32)
-    try:
-      for path, shape, part in self._leaves:
+    for path, shape, part in self._leaves:
+      try:
         value = observation
         for key in path:
           value = value[key]
         value = np.asarray(value)
-        if value.shape != shape or value.dtype.kind not in checks.NUMBERS:
-          self._fail_if_mismatch(name, observation)
-        flat[part] = value.ravel()
-    except (KeyError, IndexError, TypeError):
-      self._fail_if_mismatch(name, observation)
-      raise
+        fits = value.shape == shape and value.dtype.kind in checks.NUMBERS
+      except (LookupError, TypeError, ValueError):
+        fits = False
+      if not fits:
+        self._fail_if_mismatch(name, observation)
+      flat[part] = value.ravel()
     return flat
 
   def _number(self, name: str, field: str, value: Any) -> np.float32:
     if type(value) is float:
       return np.float32(value)
-    array = np.asarray(value)
-    if not checks.is_number(array):
-      found = checks.describe(value)
-      self._fail(name, f'{field}: expected one number, found {found}')
-    return np.float32(array.item())
+    if not checks.is_number(value):
+      self._fail(name, f'{field}: expected one number, found {checks.describe(value)}')
+    return np.float32(np.asarray(value).item())
 
   def _fail_if_mismatch(self, name: str, observation: Any):
     sentence = checks.mismatch(self._observations, observation, 'observation')

@@ -168,8 +168,8 @@ def make_evaluator(
     ]
     with contextlib.ExitStack() as made:  # Where one cannot be made.
       block = []
-      for seed in seeds:
-        block.append(environment_factory(seed))
+      for each in seeds:
+        block.append(environment_factory(each))
         made.callback(block[-1].close)
       made.pop_all()
     return SideBySide(block)

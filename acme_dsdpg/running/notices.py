@@ -2,6 +2,8 @@
 
 import contextlib
 
+NOTE = 'NOTE: '
+
 _noted = set()
 
 
@@ -14,7 +16,7 @@ def note(text: str):
   """Prints `NOTE: text` on stdout, once in a process."""
   if text not in _noted:
     _noted.add(text)
-    say(f'NOTE: {text}')
+    say(f'{NOTE}{text}')
 
 
 def say(line: str):
