@@ -75,12 +75,19 @@ class GuardedEnvironment(dm_env.Environment):
     self._max_episode_steps = math.inf if max_episode_steps is None else max_episode_steps
     self._number = -1
     self._worker = self._environment = None
+    self._closing, self._is_closed = threading.Lock(), False
     self.episode_steps = 0
     _guards.add(self)
     try:
       self.renew()
     except (TimeLimitError, EnvironmentFaultError) as e:
       raise RunFailedError(f'Making the environment {e}.') from None
+
+  def close(self):
+    """Closes the environment, once and for all; any thread may do so."""
+    with self._closing:
+      self._is_closed = True
+      self._close()
 
   def renew(self):
     """Closes the environment and makes another; a thread that hangs is abandoned.
@@ -89,7 +96,7 @@ class GuardedEnvironment(dm_env.Environment):
       TimeLimitError: making it took longer than the time limit.
       Exception: whatever the factory raises.
     """
-    self.close()
+    self._close()
     self._number += 1
     self._worker = _Worker()
     number, late = self._number, threading.Event()
@@ -109,8 +116,8 @@ class GuardedEnvironment(dm_env.Environment):
     _claim(environment)
     self._environment = environments.TimeLimit(environment, self._max_episode_steps)
 
-  def close(self):
-    """Closes the environment, once. One that fails at it, or hangs, is a warning."""
+  def _close(self):
+    """Closes this environment. One that fails at it, or hangs, is a warning."""
     environment, worker = self._environment, self._worker
     self._environment = self._worker = None
     if environment is not None:
@@ -160,10 +167,14 @@ class GuardedEnvironment(dm_env.Environment):
     return self._specs['discount']
 
   def _call(self, name: str, *args: Any) -> dm_env.TimeStep:
-    if self._environment is None:
+    environment, worker = self._environment, self._worker
+    if self._is_closed:
+      with self._closing:  # Another thread may be at it.
+        raise RunFailedError('The environment is closed.')
+    if environment is None:
       raise EnvironmentFaultError('there is no environment: the last was not made')
     try:
-      timestep = self._worker.call(getattr(self._environment, name), args, self._timeout)
+      timestep = worker.call(getattr(environment, name), args, self._timeout)
     except TimeLimitError as e:
       raise EnvironmentFaultError(f'{name} {e}') from None
     except EnvironmentFaultError as e:
@@ -178,7 +189,7 @@ class GuardedEnvironment(dm_env.Environment):
       value = getattr(timestep, field)
       if value is not None and not _is_finite(value):
         raise EnvironmentFaultError(f'{name} returned {field}={value}')
-    if self._environment.has_cut and timestep.last():
+    if environment.has_cut and timestep.last():
       notices.note(
         f'an episode was ended after {self._max_episode_steps} steps, as by a time limit '
         '(--max_episode_steps)'

@@ -112,6 +112,7 @@ def run_actor(
     adder=adder,
   )
   logger = run_loggers.make_logger(run.workdir, f'actor_{index}')
+  processes.before_sigterm(loop.close)
   with contextlib.closing(loop):
     while counter.get_counts()['actor_steps'] < run.config.num_steps:
       # With the counts of its own increment: a checkpoint that counts it keeps its row.
@@ -272,6 +273,7 @@ class EvaluatorNode(_Finishable):
     self._evaluator = evaluation.make_evaluator(
       run.config, policy, run.environment_factory, steps, notices.warn
     )
+    processes.before_sigterm(self._evaluator.close)
 
   def wait_until_ready(self):
     """Returns once the first weights are here: actors wait for it to act."""

@@ -325,7 +325,7 @@ def test_each_environment_is_closed_once_when_renewed_and_at_the_end():
   assert [number for number, _ in closed] == [0, 1]
   # In the thread that it lives in.
   assert threading.get_ident() not in [thread for _, thread in closed]
-  with pytest.raises(errors.EnvironmentFaultError, match='there is no environment'):
+  with pytest.raises(errors.RunFailedError, match='is closed'):
     guard.reset()
 
 
