@@ -281,6 +281,10 @@ def test_what_goes_wrong_later_is_a_fault_and_no_mistake_in_the_environment():
     with pytest.raises(ValueError, match='step .*: expected .*, found') as caught:
       environment.step(ZERO)
     assert not isinstance(caught.value, config_lib.ConfigError)
+  foreign._reset = dm_env.restart({'a': np.zeros(3)})
+  with pytest.raises(ValueError, match='reset .*: expected .*, found') as caught:
+    environment.reset()
+  assert not isinstance(caught.value, config_lib.ConfigError)
 
 
 @pytest.mark.parametrize(
