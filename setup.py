@@ -50,6 +50,6 @@ setuptools.setup(
   ],
   extras_require={
     'gpu': ['tensorflow[and-cuda]>=2.15,<2.16'],
-    'test': ['pytest>=7', 'pytest-xdist>=3', 'ruff>=0.4', 'scipy>=1.9'],
+    'test': ['gymnasium>=1', 'pytest>=7', 'pytest-xdist>=3', 'ruff>=0.4', 'scipy>=1.9'],
   },
 )

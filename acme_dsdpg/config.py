@@ -348,6 +348,8 @@ class ExperimentConfig(_Checks):
       environment, acting and evaluating alike, as a fraction of their range.
     seed: seeds networks, noise, environments. Reverb's sampling is not seeded.
     num_steps: environment steps of all actors together.
+    max_episode_steps: environment steps after which an episode is ended, as by a time
+      limit, where the environment has not ended it. The suite's tasks do.
     eval_every: environment steps between two evaluations.
     eval_episodes: deterministic episodes an evaluation, side by side in as many
       environments.
@@ -366,6 +368,7 @@ class ExperimentConfig(_Checks):
   action_noise: float = 0.0
   seed: int = 0
   num_steps: int = 100_000
+  max_episode_steps: int = 1_000
   eval_every: int = 5_000
   eval_episodes: int = 5
   log_every: int = 250
@@ -378,8 +381,8 @@ class ExperimentConfig(_Checks):
   def __post_init__(self):
     self._types()
     self._positive(
-        'num_steps', 'eval_every', 'eval_episodes', 'log_every', 'checkpoint_every',
-        'num_actors',
+        'num_steps', 'max_episode_steps', 'eval_every', 'eval_episodes', 'log_every',
+        'checkpoint_every', 'num_actors',
     )  # fmt: skip
     self._non_negative('num_threads', 'seed', 'action_noise')
     check(

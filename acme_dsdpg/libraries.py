@@ -37,7 +37,7 @@ def set_up():
   if _XLA_FLAG not in os.environ.get('XLA_FLAGS', ''):
     given = os.environ.get('XLA_FLAGS', '')
     os.environ['XLA_FLAGS'] = f'{given} {_XLA_FLAG}=true'.strip()
-  os.environ.setdefault('MUJOCO_GL', 'disable')
+  os.environ['MUJOCO_GL'] = os.environ.get('MUJOCO_GL') or 'disable'
   os.environ.setdefault('TF_FORCE_GPU_ALLOW_GROWTH', 'true')
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
   logging.set_verbosity(logging.WARNING)

@@ -17,6 +17,8 @@ Three flags compare with finite differences of the simulator, where exploration 
 `--model=150` the world model's d(s+, R)/da, over the steps that it spans.
 """
 
+import contextlib
+
 import acme_dsdpg
 
 acme_dsdpg.set_up()
@@ -65,8 +67,11 @@ def main(workdir):
       f'agent={config.agent!r} has no world model: leave out --model.'
     )
   simulator = simulation.make_simulator(config, seed) if any(numbers) else None
-  factory = environments.SuiteFactory(config.env, config.task, config.action_noise)
-  agent = trained_agent.load(workdir, config, specs.make_environment_spec(factory(0)))
+  make = environments.SuiteFactory(config.env, config.task, config.action_noise)
+  factory = lambda seed: environments.TimeLimit(make(seed), config.max_episode_steps)
+  with contextlib.closing(factory(0)) as environment:
+    spec = specs.make_environment_spec(environment)
+  agent = trained_agent.load(workdir, config, spec)
   result = diagnosis.diagnose(agent, factory, _EPISODES.value, seed)
   print(diagnosis_report.of_episodes(result), flush=True)
   title = f'{config.agent}, {config.env}-{config.task}, seed {config.seed}'

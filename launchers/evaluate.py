@@ -41,6 +41,7 @@ def evaluate(run, policy, video_path):
   environment = environments.make_environment(
     run.env, run.task, _SEED.value, run.action_noise
   )
+  environment = environments.TimeLimit(environment, run.max_episode_steps)
   size = environment.observation_spec().shape[-1]
   if size != policy.observation_size:
     raise config_lib.ConfigError(
@@ -59,6 +60,7 @@ def evaluate(run, policy, video_path):
   try:
     row = evaluation.Evaluator(loop, _EPISODES.value).run()
   finally:
+    environment.close()
     if video:
       video.close()
   plural = 's' if row['episodes'] > 1 else ''

@@ -1,5 +1,6 @@
 """What a trained critic and world model predict, against episodes acted here and now."""
 
+import contextlib
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import dm_env
@@ -53,11 +54,13 @@ def diagnose(
     seed: of environments and noise.
   """
   rng = np.random.default_rng(seed)
-  clean = collect(factory(seed), agent.policy, 0.0, num_episodes, rng)
+  with contextlib.closing(factory(seed)) as environment:
+    clean = collect(environment, agent.policy, 0.0, num_episodes, rng)
   errors = None
   if agent.networks.world_model is not None:
     sigma = agent.config.sigma
-    noisy = collect(factory(seed + 1), agent.policy, sigma, num_episodes, rng)
+    with contextlib.closing(factory(seed + 1)) as environment:
+      noisy = collect(environment, agent.policy, sigma, num_episodes, rng)
     errors = model_errors(agent, noisy)
   return Diagnosis(*compare_returns(agent, clean), saturation(clean), errors)
 

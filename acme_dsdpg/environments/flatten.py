@@ -1,37 +1,38 @@
-"""Flattening of nested observations to one float32 vector."""
+"""Flattening of nested observations to one float32 vector.
 
-from typing import Any
+The order is here and nowhere else: runs and `load_policy` agree by it.
+"""
 
-from acme import specs
-from acme.wrappers import base
-import dm_env
+from collections.abc import Mapping
+from typing import Any, Iterator, Tuple
+
 import numpy as np
-import tree
+
+Path = Tuple[Any, ...]
+
+
+def leaves(nest: Any) -> Iterator[Tuple[Path, Any]]:
+  """Yields each leaf of a nest, and the keys and indices that lead to it.
+
+  In the order of flat observations: mappings by their sorted keys, sequences as they are.
+  """
+  if isinstance(nest, Mapping):
+    keys = sorted(nest)
+  elif isinstance(nest, (list, tuple)):
+    keys = range(len(nest))
+  else:
+    yield (), nest
+    return
+  for key in keys:
+    for path, leaf in leaves(nest[key]):
+      yield (key, *path), leaf
 
 
 def flatten(observation: Any) -> np.ndarray:
-  """Returns a nested observation as one float32 vector, its keys sorted."""
-  leaves = [np.ravel(leaf) for leaf in tree.flatten(observation)]
-  return np.concatenate(leaves).astype(np.float32)
+  """Returns an observation as one float32 vector.
 
-
-class FlattenObservationWrapper(base.EnvironmentWrapper):
-  """Flattens nested observations, in sorted order of their keys.
-
-  Acme's ConcatObservationWrapper wants leaves that differ in their first axis
-  only; the suite's manipulator and stacker have vectors beside matrices.
+  Args:
+    observation: numbers, arrays of any shape, or a nest of them.
   """
-
-  def step(self, action) -> dm_env.TimeStep:
-    return self._flatten(self._environment.step(action))
-
-  def reset(self) -> dm_env.TimeStep:
-    return self._flatten(self._environment.reset())
-
-  def observation_spec(self) -> specs.Array:
-    leaves = tree.flatten(self._environment.observation_spec())
-    size = sum(int(np.prod(leaf.shape)) for leaf in leaves)
-    return specs.Array((size,), np.float32, name='observation')
-
-  def _flatten(self, timestep: dm_env.TimeStep) -> dm_env.TimeStep:
-    return timestep._replace(observation=flatten(timestep.observation))
+  parts = [np.ravel(leaf) for _, leaf in leaves(observation)]
+  return np.concatenate(parts).astype(np.float32)

@@ -1,7 +1,10 @@
-"""Tasks of dm_control's suite, wrapped. TensorFlow is imported when one is made."""
+"""Tasks of dm_control's suite, wrapped."""
 
 import dataclasses
-from typing import Optional
+import os
+import sys
+from types import ModuleType
+from typing import Any, Optional
 
 import dm_env
 
@@ -20,7 +23,6 @@ DEFAULT_TASKS = {
   'hopper': 'hop',
   'humanoid': 'walk',
   'humanoid_CMU': 'run',
-  'lqr': 'lqr_2_1',
   'manipulator': 'bring_ball',
   'pendulum': 'swingup',
   'point_mass': 'easy',
@@ -32,15 +34,24 @@ DEFAULT_TASKS = {
 }
 
 
+# The domains that cannot be trained in.
+UNFIT = {
+  'lqr': 'its actions have no bounds (dm_control gives 1e10) and its episodes no end',
+}
+
+
 def resolve_task(env: str, task: Optional[str] = None) -> str:
   """Returns the task of a domain, its default if None.
 
   Raises:
-    ConfigError: an unknown domain or task; the valid ones are listed.
+    ConfigError: an unknown domain or task; the valid ones are listed. Or one that cannot
+      be trained in.
   """
-  from dm_control import suite
-
-  tasks = suite.TASKS_BY_DOMAIN
+  tasks = dict(_import_suite().TASKS_BY_DOMAIN)
+  for unfit, reason in UNFIT.items():
+    if env == unfit:
+      raise config_lib.ConfigError(f'env={env!r} cannot be trained in: {reason}.')
+    tasks.pop(unfit, None)
   if env not in tasks:
     raise config_lib.ConfigError(
       f"env={env!r} is not a domain of dm_control's suite. Valid: "
@@ -71,13 +82,51 @@ def make_environment(
     ConfigError: unknown domain or task.
   """
   task = resolve_task(env, task)
-  from dm_control import suite
-  from dm_control.suite.wrappers import action_noise as action_noise_lib
-
-  environment = suite.load(env, task, task_kwargs={'random': seed})
+  environment = _import_suite().load(env, task, task_kwargs={'random': seed})
+  if env == 'quadruped':
+    _need_no_rendering(environment.physics)
   if action_noise:
+    from dm_control.suite.wrappers import action_noise as action_noise_lib
+
     environment = action_noise_lib.Wrapper(environment, action_noise)
   return wrapping.wrap(environment)
+
+
+def _import_suite() -> ModuleType:
+  """Imports dm_control's suite; one that cannot render will do, a line says so."""
+  try:
+    from dm_control import suite
+  except Exception as e:  # Each library of OpenGL fails in its own way.
+    given = os.environ.get('MUJOCO_GL', 'disable')
+    if given == 'disable':
+      raise
+    print(
+      f'WARNING: MUJOCO_GL={given!r} does not work here, so nothing can be rendered '
+      f'({str(e).splitlines()[0].rstrip(".")}).',
+      file=sys.stderr,
+      flush=True,
+    )
+    os.environ['MUJOCO_GL'] = 'disable'
+    from dm_control import suite
+  return suite
+
+
+def _need_no_rendering(physics: Any):
+  """Lets quadruped-escape go on where nothing can be rendered.
+
+  Its task asks for the rendering context, which is made then, to upload the terrain.
+  """
+  base = type(physics)
+
+  class Physics(base):
+    @property
+    def contexts(self):
+      try:
+        return base.contexts.fget(self)
+      except Exception:  # As above.
+        return None
+
+  physics.__class__ = Physics
 
 
 @dataclasses.dataclass(frozen=True)

@@ -71,11 +71,11 @@ def make_program(
     environment_factory: seed to wrapped environment; picklable.
     checkpoint: the checkpoint to go on from.
   """
-  spec = specs.make_environment_spec(
-    environment_guard.GuardedEnvironment(
-      lambda _: environment_factory(config.seed), config.limits.environment_timeout
-    )
+  environment = environment_guard.GuardedEnvironment(
+    lambda _: environment_factory(config.seed), config.limits.environment_timeout
   )
+  with contextlib.closing(environment):
+    spec = specs.make_environment_spec(environment)
   run = nodes.Run(config, workdir, environment_factory, spec, checkpoint)
   # With all threads for each of them, the acting processes would only get in the way.
   acting = dataclasses.replace(config, num_threads=config.num_threads or 1)

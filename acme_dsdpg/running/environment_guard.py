@@ -4,9 +4,13 @@
 `GuardedLoop` drops the episode, replaces the environment and tries again.
 """
 
+import atexit
+import contextlib
+import math
 import queue
 import threading
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, Iterator, Optional
+import weakref
 
 import acme
 from acme import adders, core
@@ -14,7 +18,9 @@ from acme.utils import counting, loggers
 import dm_env
 import numpy as np
 
-from acme_dsdpg.running import signals
+from acme_dsdpg import config as config_lib
+from acme_dsdpg import environments
+from acme_dsdpg.running import notices, signals
 from acme_dsdpg.running.errors import (
   EnvironmentFaultError,
   NonFiniteActionError,
@@ -23,49 +29,112 @@ from acme_dsdpg.running.errors import (
 )
 
 _FAULTS = 'environment_faults'
+_TIME_TO_CLOSE = 10.0  # Seconds.
+
+# What has been made and not been closed: innermost environments, by their ids.
+_in_use = weakref.WeakValueDictionary()
+_guards = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all():
+  """Closes what is left where a program ends early."""
+  for guard in list(_guards):
+    guard.close()
 
 
 class GuardedEnvironment(dm_env.Environment):
   """An environment behind a time limit and a check of all that it returns.
 
-  Also the safe point at which an interrupt is answered: before each step.
+  It is made, stepped and closed in a thread of its own. Also the safe point at which an
+  interrupt is answered: before each step.
 
   Attributes:
     episode_steps: steps taken since the last reset.
   """
 
-  def __init__(self, factory: Callable[[int], dm_env.Environment], timeout: float):
+  def __init__(
+    self,
+    factory: Callable[[int], dm_env.Environment],
+    timeout: float,
+    max_episode_steps: Optional[int] = None,
+  ):
     """Initializes the guard.
 
     Args:
       factory: number of the environment, from 0, to the environment.
       timeout: seconds that a step, a reset, or making the environment may take.
+      max_episode_steps: ends longer episodes, as a time limit does; None does not.
 
     Raises:
       RunFailedError: making it took longer, or ended the thread.
+      ConfigError: the factory returned one that is already in use.
     """
     self._factory = factory
     self._timeout = timeout
+    self._max_episode_steps = math.inf if max_episode_steps is None else max_episode_steps
     self._number = -1
-    self._worker = None
+    self._worker = self._environment = None
+    self._closing, self._is_closed = threading.Lock(), False
     self.episode_steps = 0
+    _guards.add(self)
     try:
       self.renew()
     except (TimeLimitError, EnvironmentFaultError) as e:
       raise RunFailedError(f'Making the environment {e}.') from None
 
+  def close(self):
+    """Closes the environment, once and for all; any thread may do so."""
+    with self._closing:
+      self._is_closed = True
+      self._close()
+
   def renew(self):
-    """Makes the environment anew; a thread that hangs in the old one is abandoned.
+    """Closes the environment and makes another; a thread that hangs is abandoned.
 
     Raises:
-      TimeLimitError: that took longer than the time limit.
+      TimeLimitError: making it took longer than the time limit.
       Exception: whatever the factory raises.
     """
-    if self._worker is not None:
-      self._worker.end()
+    self._close()
     self._number += 1
     self._worker = _Worker()
-    self._environment = self._worker.call(self._factory, (self._number,), self._timeout)
+    number, late = self._number, threading.Event()
+
+    def make():
+      environment = self._factory(number)
+      if late.is_set():  # Nobody waits for it any more.
+        environment.close()
+      kinds = ('observation', 'action', 'reward', 'discount')
+      return environment, {k: getattr(environment, f'{k}_spec')() for k in kinds}
+
+    try:
+      environment, self._specs = self._worker.call(make, (), self._timeout)
+    except TimeLimitError:
+      late.set()
+      raise
+    _claim(environment)
+    self._environment = environments.TimeLimit(environment, self._max_episode_steps)
+
+  def _close(self):
+    """Closes this environment. One that fails at it, or hangs, is a warning."""
+    environment, worker = self._environment, self._worker
+    self._environment = self._worker = None
+    if environment is not None:
+      for simulator in _simulators(environment):
+        _in_use.pop(id(simulator), None)
+      # Where a call hangs, closing what it waits for may end it.
+      closer = _Worker() if worker.hangs else worker
+      try:
+        closer.call(environment.close, (), min(self._timeout, _TIME_TO_CLOSE))
+      except (TimeLimitError, EnvironmentFaultError) as e:
+        notices.warn(f'closing an environment {e}')
+      except Exception as e:  # Whatever a simulator raises.
+        notices.warn(f'closing an environment raised {type(e).__name__}: {e}')
+      if closer is not worker:
+        closer.end()
+    if worker is not None:
+      worker.end()
 
   def reset(self) -> dm_env.TimeStep:
     self.episode_steps = 0
@@ -86,39 +155,89 @@ class GuardedEnvironment(dm_env.Environment):
     return timestep
 
   def observation_spec(self):
-    return self._environment.observation_spec()
+    return self._specs['observation']
 
   def action_spec(self):
-    return self._environment.action_spec()
+    return self._specs['action']
 
   def reward_spec(self):
-    return self._environment.reward_spec()
+    return self._specs['reward']
 
   def discount_spec(self):
-    return self._environment.discount_spec()
+    return self._specs['discount']
 
   def _call(self, name: str, *args: Any) -> dm_env.TimeStep:
+    environment, worker = self._environment, self._worker
+    if self._is_closed:
+      with self._closing:  # Another thread may be at it.
+        raise RunFailedError('The environment is closed.')
+    if environment is None:
+      raise EnvironmentFaultError('there is no environment: the last was not made')
     try:
-      timestep = self._worker.call(getattr(self._environment, name), args, self._timeout)
+      timestep = worker.call(getattr(environment, name), args, self._timeout)
     except TimeLimitError as e:
       raise EnvironmentFaultError(f'{name} {e}') from None
     except EnvironmentFaultError as e:
       raise EnvironmentFaultError(f'{name} {e}') from e
+    except config_lib.ConfigError:  # It is another than its specs say, and will be.
+      raise
     except Exception as e:  # Whatever a simulator raises.
       raise EnvironmentFaultError(f'{name} raised {type(e).__name__}: {e}') from e
     if not isinstance(timestep, dm_env.TimeStep):
       raise EnvironmentFaultError(f'{name} returned {timestep!r}, not a TimeStep')
     for field in ('observation', 'reward', 'discount'):
       value = getattr(timestep, field)
-      if value is not None and not np.isfinite(value).all():
+      if value is not None and not _is_finite(value):
         raise EnvironmentFaultError(f'{name} returned {field}={value}')
+    if environment.has_cut and timestep.last():
+      notices.note(
+        f'an episode was ended after {self._max_episode_steps} steps, as by a time limit '
+        '(--max_episode_steps)'
+      )
     return timestep
 
 
+def _is_finite(value: Any) -> bool:
+  if isinstance(value, np.ndarray):
+    return bool(np.isfinite(value).all())
+  return math.isfinite(value)
+
+
+def _claim(environment: dm_env.Environment):
+  """Raises ConfigError where another guard uses what is within `environment`."""
+  for simulator in _simulators(environment):
+    if _in_use.get(id(simulator)) is simulator:
+      raise config_lib.ConfigError(
+        'The environment factory returned an environment that is already in use: it must '
+        'make a new one at each call. (A run needs several, each in an episode of its '
+        'own.)'
+      )
+    with contextlib.suppress(TypeError):  # It cannot be referred to weakly.
+      _in_use[id(simulator)] = simulator
+
+
+def _simulators(environment: dm_env.Environment) -> Iterator[Any]:
+  """The innermost environments; several where some are stepped as one."""
+  inner = getattr(environment, 'environment', None)
+  parts = getattr(environment, 'environments', None)
+  if isinstance(inner, dm_env.Environment) and inner is not environment:
+    yield from _simulators(inner)
+  elif isinstance(parts, list):
+    for part in parts:
+      yield from _simulators(part)
+  else:
+    yield getattr(environment, 'unwrapped', environment)
+
+
 class _Worker:
-  """A thread that calls, so that its caller can stop waiting."""
+  """A thread that calls, so that its caller can stop waiting.
+
+  Attributes:
+    hangs: whether a call has taken too long.
+  """
 
   def __init__(self):
+    self.hangs = False
     self._calls = queue.SimpleQueue()
     threading.Thread(target=self._work, daemon=True).start()
 
@@ -133,9 +252,15 @@ class _Worker:
     """
     results = queue.SimpleQueue()  # Of this call: a late answer is nobody else's.
     self._calls.put((function, args, results))
+    half = min(0.5 * timeout, threading.TIMEOUT_MAX)
     try:
-      result, error = results.get(timeout=timeout)
+      try:
+        result, error = results.get(timeout=half)
+      except queue.Empty:
+        # A machine that has slept comes here at once, and the call has time left.
+        result, error = results.get(timeout=half)
     except queue.Empty:
+      self.hangs = True
       raise TimeLimitError(f'took longer than {timeout:g} s') from None
     if error is None:
       return result
@@ -222,6 +347,10 @@ class GuardedLoop:
     raise RunFailedError(
       f'The environment failed {self._max_faults} times in a row; the last time: {cause}.'
     ) from cause
+
+  def close(self):
+    """Closes the environment."""
+    self._environment.close()
 
   def _count_steps(self, **counts: int):
     """Counts the steps of an episode that was cut short."""

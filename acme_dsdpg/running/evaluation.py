@@ -1,5 +1,6 @@
 """Evaluation: blocks of deterministic episodes."""
 
+import contextlib
 from typing import Any, Callable, Dict, Sequence
 
 import acme
@@ -21,24 +22,27 @@ class SideBySide(dm_env.Environment):
   Observation [N, S], action [N, A], reward [N], discount [N]. An episode lasts as long
   as the longest of the N; one that ends before earns nothing more. A policy that is
   called once for N actions is what makes it cheaper than N episodes in turn.
+
+  Attributes:
+    environments: the N.
   """
 
   def __init__(self, environments: Sequence[dm_env.Environment]):
     """Initializes it from N environments of the same flat specs."""
-    self._environments = list(environments)
+    self.environments = list(environments)
     self._batched = lambda spec: specs.Array(
-      (len(self._environments), *spec.shape), spec.dtype, spec.name
+      (len(self.environments), *spec.shape), spec.dtype, spec.name
     )
 
   def reset(self) -> dm_env.TimeStep:
     """Resets all. Raises ValueError where an episode is over at once."""
-    self._timesteps = [e.reset() for e in self._environments]
+    self._timesteps = [e.reset() for e in self.environments]
     if any(timestep.last() for timestep in self._timesteps):
       raise ValueError('an environment returned an episode of no steps')
     return dm_env.restart(self._stack('observation'))
 
   def step(self, action: np.ndarray) -> dm_env.TimeStep:
-    rows = zip(self._environments, action, self._timesteps, strict=True)
+    rows = zip(self.environments, action, self._timesteps, strict=True)
     self._timesteps = [
       timestep._replace(reward=np.zeros_like(timestep.reward))
       if timestep.last()
@@ -54,16 +58,22 @@ class SideBySide(dm_env.Environment):
     )
 
   def observation_spec(self) -> specs.Array:
-    return self._batched(self._environments[0].observation_spec())
+    return self._batched(self.environments[0].observation_spec())
 
   def action_spec(self) -> specs.Array:
-    return self._batched(self._environments[0].action_spec())
+    return self._batched(self.environments[0].action_spec())
 
   def reward_spec(self) -> specs.Array:
-    return self._batched(self._environments[0].reward_spec())
+    return self._batched(self.environments[0].reward_spec())
 
   def discount_spec(self) -> specs.Array:
-    return self._batched(self._environments[0].discount_spec())
+    return self._batched(self.environments[0].discount_spec())
+
+  def close(self):
+    """Closes all; raises the first failure."""
+    with contextlib.ExitStack() as closing:
+      for environment in self.environments:
+        closing.callback(environment.close)
 
   def _stack(self, field: str) -> np.ndarray:
     return np.stack([getattr(timestep, field) for timestep in self._timesteps])
@@ -103,6 +113,10 @@ class Evaluator:
       'episode_length': np.mean(lengths),
       'episodes': len(returns),
     }
+
+  def close(self):
+    """Closes the environments."""
+    self._loop.close()
 
 
 class PolicyActor(core.Actor):
@@ -152,13 +166,19 @@ def make_evaluator(
     seeds = [
       seeding.derive_seed(seed, steps, number, index) for index in range(num_episodes)
     ]
-    return SideBySide([environment_factory(seed) for seed in seeds])
+    with contextlib.ExitStack() as made:  # Where one cannot be made.
+      block = []
+      for each in seeds:
+        block.append(environment_factory(each))
+        made.callback(block[-1].close)
+      made.pop_all()
+    return SideBySide(block)
 
   signature = tf.TensorSpec([num_episodes, policy.observation_size], tf.float32)
   traced = tf.function(lambda x: policy(x), [signature]).get_concrete_function()
   timeout = num_episodes * config.limits.environment_timeout
   loop = environment_guard.GuardedLoop(
-    environment_guard.GuardedEnvironment(side_by_side, timeout),
+    environment_guard.GuardedEnvironment(side_by_side, timeout, config.max_episode_steps),
     PolicyActor(lambda x: traced(tf.constant(x, tf.float32)).numpy()),
     config.limits.max_environment_faults,
     report,

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+import time
 from typing import Any, Callable, Mapping, Optional
 
 from acme.utils import counting, loggers
@@ -76,9 +77,12 @@ class _Tolerant(loggers.Logger):
 class Progress:
   """A progress bar on a terminal, plain lines elsewhere."""
 
+  EVERY = 1.0  # Seconds between two episodes that are shown: some last one step.
+
   def __init__(self, num_steps: int, initial: int = 0):
     self._num_steps = num_steps
     self._bar = None
+    self._shown = -self.EVERY
     if sys.stdout.isatty():
       self._bar = tqdm.tqdm(
           total=num_steps, initial=initial, unit='step', file=sys.stdout,
@@ -86,7 +90,10 @@ class Progress:
       )  # fmt: skip
 
   def episode(self, row: Mapping[str, Any]):
-    """Shows an episode of acting."""
+    """Shows an episode of acting, unless another has just been shown."""
+    if time.monotonic() - self._shown < self.EVERY:
+      return
+    self._shown = time.monotonic()
     if self._bar is not None:
       self._bar.update(row['actor_steps'] - self._bar.n)
       self._bar.set_postfix_str(f'return {float(row["episode_return"]):.1f}')

@@ -9,12 +9,13 @@ import os
 import re
 import signal
 import time
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional, Set
 
 import reverb
 
 from acme_dsdpg import config as config_lib
 from acme_dsdpg.running import loggers as run_loggers
+from acme_dsdpg.running import notices
 
 # The project's own, and those logged by way of absl.
 _WARNING = re.compile(r'WARNING: |W\d{4} \S+ +\d+ \S+\] ')
@@ -45,6 +46,7 @@ class Progress:
     self._logs = os.path.join(workdir, 'logs')
     self._output = log_directory(workdir)
     self._appended = _Appended()
+    self._notes: Set[str] = set()
     self._names: Dict[str, List[str]] = {}  # Of columns.
     for _ in (*self._new_rows('actor_*'), *self._new_rows('evaluator')):
       pass  # An earlier run's.
@@ -62,7 +64,10 @@ class Progress:
       self._progress.evaluation(row)
     for path in _matching(self._output, os.path.join('*', '*')):
       for line in self._appended.text(path).splitlines():
-        if _WARNING.match(line):
+        if line.startswith(notices.NOTE) and line not in self._notes:
+          self._notes.add(line)  # Every process may say it.
+          self.line(line)
+        elif _WARNING.match(line):
           self.line(f'{os.path.relpath(path, self._output)}: {line}')
 
   def _new_rows(self, label: str) -> Iterator[Dict[str, Any]]:

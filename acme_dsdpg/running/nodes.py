@@ -101,6 +101,7 @@ def run_actor(
   environment = environment_guard.GuardedEnvironment(
     lambda number: run.environment_factory(seed(number)),
     run.config.limits.environment_timeout,
+    run.config.max_episode_steps,
   )
   loop = environment_guard.GuardedLoop(
     environment,
@@ -111,9 +112,11 @@ def run_actor(
     adder=adder,
   )
   logger = run_loggers.make_logger(run.workdir, f'actor_{index}')
-  while counter.get_counts()['actor_steps'] < run.config.num_steps:
-    # With the counts of its own increment: a checkpoint that counts it keeps its row.
-    logger.write(loop.run_episode())
+  processes.before_sigterm(loop.close)
+  with contextlib.closing(loop):
+    while counter.get_counts()['actor_steps'] < run.config.num_steps:
+      # With the counts of its own increment: a checkpoint that counts it keeps its row.
+      logger.write(loop.run_episode())
   logger.close()
   lp.wait_for_stop()
 
@@ -270,6 +273,7 @@ class EvaluatorNode(_Finishable):
     self._evaluator = evaluation.make_evaluator(
       run.config, policy, run.environment_factory, steps, notices.warn
     )
+    processes.before_sigterm(self._evaluator.close)
 
   def wait_until_ready(self):
     """Returns once the first weights are here: actors wait for it to act."""
@@ -287,6 +291,7 @@ class EvaluatorNode(_Finishable):
     keys = ('actor_steps', 'learner_steps')
     if any(self._count()[key] != last[key] for key in keys):
       self._pull_and_evaluate()
+    self._evaluator.close()
     self._logger.close()
     self._finished.set()
     lp.wait_for_stop()

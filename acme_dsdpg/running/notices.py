@@ -7,10 +7,21 @@ from typing import Callable, Iterator
 
 from acme_dsdpg import config as config_lib
 
+NOTE = 'NOTE: '
+
+_noted = set()
+
 
 def warn(text: str):
   """Prints `WARNING: text` on stdout: stderr may be redirected just now."""
   say(f'WARNING: {text}')
+
+
+def note(text: str):
+  """Prints `NOTE: text` on stdout, once in a process."""
+  if text not in _noted:
+    _noted.add(text)
+    say(f'{NOTE}{text}')
 
 
 def say(line: str):

@@ -75,8 +75,8 @@ class TrainedPolicy:
     """Returns the action for an observation.
 
     Args:
-      observation: as the environment returns it (nested dicts are flattened in the
-        order of training), or flat: [S], or a batch [B, S].
+      observation: as the environment returns it, flattened as in training, or flat: [S].
+        Or a batch: an array [B, S], or a list of B observations.
 
     Returns:
       [A] or [B, A] float32 in [-1, 1], which `environments.wrap` scales to the
@@ -85,14 +85,17 @@ class TrainedPolicy:
     Raises:
       ValueError: the observation has another size than in training.
     """
-    flat = np.asarray(
-      flatten.flatten(observation) if isinstance(observation, dict) else observation,
-      np.float32,
+    size, shape = self.observation_size, getattr(observation, 'shape', ())
+    if len(shape) == 2 and shape[1] == size:
+      return self._model(np.asarray(observation, np.float32)).numpy()
+    flat = flatten.flatten(observation)
+    if flat.size == size:
+      return self._model(flat[np.newaxis]).numpy()[0]
+    if isinstance(observation, (list, tuple)):
+      rows = [flatten.flatten(row) for row in observation]
+      if all(row.size == size for row in rows):
+        return self._model(np.stack(rows)).numpy()
+    raise ValueError(
+      f'The observation has shape {tuple(shape) or flat.shape}, the policy takes '
+      f'[{size}] or [B, {size}].'
     )
-    if flat.ndim not in (1, 2) or flat.shape[-1] != self.observation_size:
-      raise ValueError(
-        f'The observation has shape {flat.shape}, the policy takes '
-        f'[{self.observation_size}] or [B, {self.observation_size}].'
-      )
-    actions = self._model(np.atleast_2d(flat)).numpy()
-    return actions if flat.ndim == 2 else actions[0]

@@ -4,7 +4,9 @@ import ctypes
 import dataclasses
 import os
 import signal
+import socket
 import sys
+import threading
 import time
 import traceback
 from typing import Any, Callable
@@ -51,6 +53,28 @@ class Node:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     sys.excepthook = die
     return self.function(*args, **kwargs)
+
+
+def before_sigterm(call: Callable[[], Any]):
+  """Has SIGTERM end the process only after `call`, in a thread, has returned.
+
+  Whatever the main thread waits for. It is the one to call this.
+  """
+  reader, writer = socket.socketpair()
+  writer.setblocking(False)
+
+  def wait():
+    with writer:  # Open as long as the thread lives.
+      reader.recv(1)
+    try:
+      call()
+    finally:
+      ctypes.CDLL(None).signal(int(signal.SIGTERM), None)  # Its default.
+      os.kill(os.getpid(), signal.SIGTERM)
+
+  signal.signal(signal.SIGTERM, lambda *_: None)
+  signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+  threading.Thread(target=wait, daemon=True).start()
 
 
 def die(kind, value, trace):

@@ -98,6 +98,7 @@ class _Run:
     environment = environment_guard.GuardedEnvironment(
       lambda number: environment_factory(seeding.derive_seed(config.seed, steps, number)),
       config.limits.environment_timeout,
+      config.max_episode_steps,
     )
     self._spec = spec = specs.make_environment_spec(environment)
     networks = builder.make_networks(spec, config.seed)
@@ -184,13 +185,15 @@ class _Run:
         policy_files.save_policy(self._policy, self._spec, self._workdir)
 
   def close(self):
-    """Closes what writes and serves."""
+    """Closes what writes, serves and simulates."""
     self.progress.close()
     for logger in (self._actor_logger, self._evaluator_logger, self._learner_logger):
       logger.close()
     self._adder.reset()  # While the server still takes what it holds.
     with native_stderr.redirected(self._workdir):
       self._server.stop()
+    self._train_loop.close()
+    self._evaluator.close()
 
   @contextlib.contextmanager
   def _first_step(self) -> Iterator[None]:

@@ -74,6 +74,10 @@ class Environment(dm_env.Environment):
       return dm_env.truncation(reward, observation)
     return dm_env.transition(reward, observation)
 
+  def close(self):
+    if 'tell' in self._faults:
+      print('closed', flush=True)
+
 
 class Factory:
   """Makes environments that count their steps together, each process its own."""

@@ -200,6 +200,44 @@ def test_a_launcher_killed_while_it_starts_leaves_no_process(tmp_path):
   runs.wait_for(lambda: not runs.alive(processes))
 
 
+@pytest.mark.process
+@pytest.mark.slow
+@pytest.mark.parametrize('interrupted', [True, False])
+def test_every_environment_is_closed_once_however_a_program_ends(interrupted, tmp_path):
+  workdir = tmp_path / 'w'
+  num_steps = 10**6 if interrupted else 150
+  program = _start(workdir, 'slow+tell', eval_episodes=2, num_steps=num_steps)
+  program.wait_for(
+    lambda: runs.rows(workdir, 'actor_0') and runs.rows(workdir, 'actor_1')
+  )
+  if interrupted:  # In the middle of an episode.
+    program.send(signal.SIGINT)
+  assert program.wait() == (130 if interrupted else 0), program.err
+  logs = workdir / 'logs/launchpad'
+  closed = lambda name: (logs / name).read_text().count('closed\n')
+  names = ('actor/0', 'actor/1', 'evaluator/0', 'learner/0')
+  assert [closed(name) for name in names] == [1, 1, 2, 0]
+  assert program.out.count('closed\n') == 1  # Made for its specs.
+
+
+@pytest.mark.process
+def test_a_process_that_is_stopped_does_what_it_has_to_before():
+  program = runs.python(
+    '-c',
+    'import threading\n'
+    'from acme_dsdpg.running import processes\n'
+    'processes.before_sigterm(lambda: print("closed", flush=True))\n'
+    'print("ready", flush=True)\n'
+    'lock = threading.Lock()\n'
+    'lock.acquire()\n'
+    'lock.acquire()\n',  # For ever.
+  )
+  program.wait_for(lambda: 'ready' in program.out)
+  program.send(signal.SIGTERM)
+  assert program.wait() == -signal.SIGTERM
+  assert program.out == 'ready\nclosed\n'
+
+
 def test_a_program_has_the_configured_nodes(tmp_path):
   config = presets.make_config({'env': 'cartpole', 'num_actors': 3})
   factory = environments.SuiteFactory('cartpole', 'swingup')

@@ -11,7 +11,15 @@ from dm_env import specs
 import numpy as np
 import pytest
 
-from acme_dsdpg.running import checkpointing, environment_guard, errors, evaluation
+from acme_dsdpg import config as config_lib
+from acme_dsdpg import environments
+from acme_dsdpg.running import (
+  checkpointing,
+  environment_guard,
+  errors,
+  evaluation,
+  notices,
+)
 from tests.running import faulty_program, runs
 
 
@@ -19,10 +27,11 @@ class _Hang:
   """A function that hangs until it is released; see `_hang`."""
 
   def __init__(self):
-    self.hanging, self.released = threading.Event(), threading.Event()
+    self.hanging, self.released = queue.SimpleQueue(), threading.Event()
 
   def __call__(self, *_):
-    self.hanging.set()
+    for _ in range(2):  # The caller waits twice.
+      self.hanging.put(None)
     self.released.wait()
 
 
@@ -37,8 +46,8 @@ def _hang(monkeypatch):
         try:
           return super().get(timeout=0.01)
         except queue.Empty:
-          if hang.hanging.is_set():
-            hang.hanging.clear()
+          if not hang.hanging.empty():
+            hang.hanging.get()
             raise
       return super().get()
 
@@ -113,8 +122,10 @@ class _Environment(dm_env.Environment):
     return specs.BoundedArray([1], np.float32, -1.0, 1.0)
 
 
-def _guard(**functions):
-  return environment_guard.GuardedEnvironment(lambda _: _Environment(**functions), 60.0)
+def _guard(max_episode_steps=None, **functions):
+  return environment_guard.GuardedEnvironment(
+    lambda _: _Environment(**functions), 60.0, max_episode_steps
+  )
 
 
 def _raising(error):
@@ -135,7 +146,7 @@ def _loop(factory, max_faults=3):
   return loop, counter, lines
 
 
-EXITS = [SystemExit('bye'), KeyboardInterrupt()]
+EXITS = [SystemExit('bye'), KeyboardInterrupt(), GeneratorExit()]
 
 
 @pytest.mark.parametrize('error', EXITS)
@@ -237,21 +248,27 @@ def test_making_one_is_within_the_time_limit_too(hang):
     environment_guard.GuardedEnvironment(hang, 60.0)
 
 
-def test_one_that_is_made_late_is_no_answer_to_what_came_after(hang):
-  answered = threading.Event()
+def test_one_that_is_made_late_is_closed_and_no_answer_to_what_came_after(hang):
+  closed = [queue.SimpleQueue() for _ in range(3)]
 
   def make(number):
     if number == 1:
       hang()
-      answered.set()
-    return _Environment(reset=lambda: dm_env.restart(np.full(2, number, np.float32)))
+    reset = lambda: dm_env.restart(np.full(2, number, np.float32))
+    return _Environment(reset=reset, close=lambda: closed[number].put(number))
 
   guard = environment_guard.GuardedEnvironment(make, 60.0)
   with pytest.raises(errors.TimeLimitError):
     guard.renew()
+  assert closed[0].get() == 0
+  with pytest.raises(errors.EnvironmentFaultError, match='there is no environment'):
+    guard.reset()
   hang.released.set()
-  answered.wait()
-  assert not np.any(guard.reset().observation)  # The old one's.
+  assert closed[1].get() == 1
+  guard.renew()
+  assert np.all(guard.reset().observation == 2.0)
+  assert closed[2].empty()
+  assert closed[0].empty()  # Once.
 
 
 def test_a_call_that_hangs_is_left_behind_for_another_environment(hang):
@@ -264,6 +281,200 @@ def test_a_call_that_hangs_is_left_behind_for_another_environment(hang):
   guard.renew()
   guard.reset()
   assert guard.step(np.zeros(1)).reward == 1.0
+
+
+@pytest.mark.parametrize('timeout', [1e10, 1e300])
+def test_a_time_limit_may_be_as_good_as_none(timeout):
+  guard = environment_guard.GuardedEnvironment(lambda _: _Environment(), timeout)
+  assert guard.reset().first()
+
+
+def test_a_machine_that_has_slept_is_no_fault(monkeypatch):
+  expired = []
+
+  class Queue(queue.SimpleQueue):
+    def get(self, timeout=None):
+      # The clock has gone on: the first limit of each call is over at once.
+      if timeout is not None:
+        expired.append(timeout)
+        if len(expired) % 2:
+          raise queue.Empty
+      return super().get()
+
+  fake = types.SimpleNamespace(SimpleQueue=Queue, Empty=queue.Empty)
+  monkeypatch.setattr(environment_guard, 'queue', fake)
+  guard = _guard()
+  assert guard.reset().first()
+  assert expired == [30.0] * 4  # All of the 60 s, of making it and of the reset.
+
+
+# Closing.
+
+
+def test_each_environment_is_closed_once_when_renewed_and_at_the_end():
+  closed = []
+
+  def make(number):
+    return _Environment(close=lambda: closed.append((number, threading.get_ident())))
+
+  guard = environment_guard.GuardedEnvironment(make, 60.0)
+  guard.renew()
+  assert [number for number, _ in closed] == [0]
+  guard.close()
+  guard.close()
+  assert [number for number, _ in closed] == [0, 1]
+  # In the thread that it lives in.
+  assert threading.get_ident() not in [thread for _, thread in closed]
+  with pytest.raises(errors.RunFailedError, match='is closed'):
+    guard.reset()
+
+
+@pytest.mark.parametrize('error', [*EXITS, ValueError('socket gone')])
+def test_one_that_fails_at_closing_is_a_warning(error, capsys):
+  _guard(close=_raising(error)).close()
+  kind = type(error).__name__
+  out = capsys.readouterr().out
+  assert out == f'WARNING: closing an environment raised {kind}: {error}\n'
+
+
+def test_one_that_hangs_at_closing_is_a_warning(hang, capsys):
+  guard = _guard(close=hang)
+  guard.renew()
+  assert guard.reset().first()
+  out = capsys.readouterr().out
+  assert out == 'WARNING: closing an environment took longer than 10 s\n'
+
+
+def test_one_that_hangs_in_a_step_is_closed_all_the_same(hang):
+  guard = _guard(step=hang, close=hang.released.set)
+  guard.reset()
+  with pytest.raises(errors.EnvironmentFaultError, match='step took longer'):
+    guard.step(np.zeros(1))
+  guard.close()
+  assert hang.released.is_set()
+
+
+@pytest.mark.process
+def test_what_a_program_leaves_open_is_closed_at_its_end():
+  program = runs.python(
+    '-c',
+    'import sys\n'
+    'import acme_dsdpg\n'
+    'acme_dsdpg.set_up()\n'
+    'from acme_dsdpg.running import environment_guard\n'
+    'from tests.running import faulty_program\n'
+    'factory = faulty_program.Factory("none")\n'
+    'environment = factory(0)\n'
+    'environment.close = lambda: print("closed", flush=True)\n'
+    'guard = environment_guard.GuardedEnvironment(lambda _: environment, 60.0)\n'
+    'sys.exit("a mistake")\n',
+  )
+  assert program.wait() == 1
+  assert program.out == 'closed\n'
+
+
+# One environment for all.
+
+
+def test_one_environment_for_several_guards_is_refused():
+  one = environments.wrap(_Environment())
+  first = environment_guard.GuardedEnvironment(lambda _: one, 60.0)
+  again = lambda: environment_guard.GuardedEnvironment(
+    lambda _: environments.wrap(one.environment), 60.0
+  )
+  with pytest.raises(config_lib.ConfigError, match='already in use'):
+    again()
+  first.close()  # One that is handed back may be handed out again.
+  again().close()
+
+
+def test_one_environment_for_a_block_of_evaluation_is_refused():
+  one = environments.wrap(_Environment())
+  with pytest.raises(config_lib.ConfigError, match='make a new one at each call'):
+    environment_guard.GuardedEnvironment(
+      lambda _: evaluation.SideBySide([one, one]), 60.0
+    )
+
+
+def test_what_is_not_in_use_any_more_is_forgotten():
+  make = lambda: environment_guard.GuardedEnvironment(lambda _: _Environment(), 60.0)
+  guards = [make() for _ in range(3)]
+  before = len(environment_guard._in_use)
+  for guard in guards:
+    guard.close()
+  assert len(environment_guard._in_use) == before - 3
+
+
+# Episodes that do not end.
+
+
+def test_an_endless_episode_is_ended_as_by_a_time_limit_and_said_once(
+  capsys, monkeypatch
+):
+  monkeypatch.setattr(notices, '_noted', set())
+  step = lambda _: dm_env.transition(1.0, np.ones(2, np.float32), 0.9)
+  guard = _guard(3, step=step)
+  for _ in range(2):
+    guard.reset()
+    kinds = [guard.step(np.zeros(1)) for _ in range(3)]
+    assert [timestep.last() for timestep in kinds] == [False, False, True]
+    assert kinds[-1].discount == 0.9
+    assert kinds[-1].reward == 1.0
+  out = capsys.readouterr().out
+  assert out == (
+    'NOTE: an episode was ended after 3 steps, as by a time limit (--max_episode_steps)\n'
+  )
+
+
+def test_an_episode_that_ends_by_itself_is_not_cut(capsys, monkeypatch):
+  monkeypatch.setattr(notices, '_noted', set())
+  guard = _guard(2)  # As long as its episodes.
+  guard.reset()
+  assert not guard.step(np.zeros(1)).last()
+  last = guard.step(np.zeros(1))
+  assert (last.last(), last.discount) == (True, 0.0)
+  assert not capsys.readouterr().out
+
+
+@pytest.mark.process
+def test_a_run_ends_whose_environment_never_ends_an_episode(tmp_path, monkeypatch):
+  closed = []
+
+  class Endless(_Environment):
+    def step(self, action):
+      return dm_env.transition(1.0, np.ones(2, np.float32))
+
+    def close(self):
+      closed.append(self)
+
+  monkeypatch.setattr(
+    faulty_program.Factory, '__call__', lambda self, seed: environments.wrap(Endless())
+  )
+  runs.run_here(
+    tmp_path, num_steps=120, eval_episodes=2, eval_every=1000, max_episode_steps=40
+  )
+  assert [row['episode_length'] for row in runs.rows(tmp_path, 'actor')] == [40] * 3
+  assert {row['episode_return'] for row in runs.rows(tmp_path, 'evaluator')} == {40.0}
+  assert len(closed) == len(set(map(id, closed))) == 3  # One acts, two are evaluated in.
+
+
+# Environments that are not what their specs say.
+
+
+@pytest.mark.process
+def test_a_run_in_one_that_is_not_as_its_specs_say_ends_with_a_sentence(
+  tmp_path, monkeypatch
+):
+  make = lambda self, seed: environments.wrap(
+    _Environment(step=lambda _: dm_env.transition(1.0, {'a': np.ones(2)}))
+  )
+  monkeypatch.setattr(faulty_program.Factory, '__call__', make)
+  with pytest.raises(config_lib.ConfigError) as caught:
+    runs.run_here(tmp_path)
+  assert str(caught.value) == (
+    "The environment's step returned observation: expected numbers of shape (2,), "
+    "found the keys ['a']."
+  )
 
 
 def test_the_time_limit_is_in_seconds():

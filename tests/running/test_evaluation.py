@@ -165,9 +165,9 @@ def test_each_environment_of_an_evaluation_has_its_own_time_limit(run, monkeypat
   limits = []
 
   class Guard(environment_guard.GuardedEnvironment):
-    def __init__(self, factory, timeout):
+    def __init__(self, factory, timeout, max_episode_steps):
       limits.append(timeout)
-      super().__init__(factory, timeout)
+      super().__init__(factory, timeout, max_episode_steps)
 
   monkeypatch.setattr(environment_guard, 'GuardedEnvironment', Guard)
   _make_evaluator(run[1], eval_episodes=3, environment_timeout=7.0)

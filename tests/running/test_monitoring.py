@@ -7,6 +7,7 @@ import pytest
 import reverb
 
 from acme_dsdpg.agent import presets
+from acme_dsdpg.running import loggers as run_loggers
 from acme_dsdpg.running import monitoring
 from tests.running import runs
 
@@ -28,7 +29,10 @@ def _append(path, text):
     file.write(text)
 
 
-def test_rows_are_shown_once_they_are_whole_in_the_order_of_their_steps(launcher, capsys):
+def test_rows_are_shown_once_they_are_whole_in_the_order_of_their_steps(
+  launcher, capsys, monkeypatch
+):
+  monkeypatch.setattr(run_loggers.Progress, 'EVERY', 0.0)
   workdir, progress = launcher
   progress.show()
   assert not capsys.readouterr().out
@@ -55,6 +59,28 @@ def test_warnings_of_a_process_are_shown_and_its_other_lines_are_not(launcher, c
   )
   progress.show()
   assert capsys.readouterr().out == f'actor/0: WARNING: faulty\nactor/0: {absl}\n'
+
+
+def test_what_every_process_may_say_is_shown_once(launcher, capsys):
+  workdir, progress = launcher
+  for index in (0, 1):
+    _append(workdir / f'logs/launchpad/actor/{index}', 'NOTE: an episode was ended\n')
+    progress.show()
+  assert capsys.readouterr().out == 'NOTE: an episode was ended\n'
+
+
+def test_of_episodes_in_quick_succession_one_is_shown(capsys, monkeypatch):
+  clock = iter([0.0, 0.0, 0.4, 0.9, 1.1, 1.1])
+  fake = types.SimpleNamespace(monotonic=lambda: next(clock))
+  monkeypatch.setattr(run_loggers, 'time', fake)
+  progress = run_loggers.Progress(100)
+  for steps in range(4):  # Of one step each.
+    progress.episode(
+      {'actor_steps': steps, 'episode_return': 1.0, 'steps_per_second': 9.0}
+    )
+  first, second = capsys.readouterr().out.splitlines()
+  assert first.startswith('step 0/100')
+  assert second.startswith('step 3/100')
 
 
 @pytest.mark.parametrize(

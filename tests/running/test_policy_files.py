@@ -1,14 +1,20 @@
 """Trained policies written and loaded."""
 
+import collections
 import os
 import shutil
+import types
 
+from acme import specs as acme_specs
+import dm_env
+from dm_env import specs
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import acme_dsdpg
 from acme_dsdpg import config as config_lib
+from acme_dsdpg import environments
 from acme_dsdpg.environments import flatten
 from acme_dsdpg.running import policy_files
 from tests.oracles import mlp
@@ -47,6 +53,88 @@ def test_an_observation_of_another_shape_is_named(run, shape):
   policy = acme_dsdpg.load_policy(str(run[0]))
   with pytest.raises(ValueError, match=r'has shape .*, the policy takes \[5\]'):
     policy(np.zeros(shape))
+
+
+class _Linear(tf.Module):
+  """A policy [B, S] -> [B, S] that gives itself away: each entry has its own factor."""
+
+  def __init__(self, size):
+    self.scale = tf.Variable(1.0 + tf.range(size, dtype=tf.float32))
+
+  def __call__(self, observation):
+    return self.scale * observation
+
+
+class _Observing(dm_env.Environment):
+  """An environment of which the observation is what matters."""
+
+  def __init__(self, spec, observation):
+    self._spec, self._observation = spec, observation
+
+  def reset(self):
+    return dm_env.restart(self._observation)
+
+  def step(self, action):
+    return dm_env.transition(0.0, self._observation)
+
+  def observation_spec(self):
+    return self._spec
+
+  def action_spec(self):
+    return specs.BoundedArray((1,), np.float64, -1.0, 1.0)
+
+
+_vector = lambda size: specs.Array((size,), np.float64)
+_SCALAR = specs.Array((), np.float64)
+_Pair = collections.namedtuple('_Pair', ['z', 'a'])
+KINDS = {
+  'vector': (_vector(3), np.arange(3.0)),
+  'list of numbers': (_vector(3), [0.0, 1.0, 2.0]),
+  'matrix': (specs.Array((2, 2), np.float64), np.arange(4.0).reshape(2, 2)),
+  'row': (specs.Array((3, 1), np.float64), np.arange(3.0).reshape(3, 1)),
+  'scalar': (_SCALAR, 0.5),
+  'array of no axis': (_SCALAR, np.array(0.5)),
+  'integer': (specs.Array((), np.int64), 3),
+  'tuple': ((_vector(2), _vector(1)), (np.arange(2.0), np.ones(1))),
+  'list': ([_vector(1), _vector(1)], [np.ones(1), np.zeros(1)]),
+  'list of vectors': ([_vector(2), _vector(2)], [np.ones(2), np.zeros(2)]),
+  'named tuple': (_Pair(_vector(2), _SCALAR), _Pair(np.arange(2.0), 7.0)),
+  'dict': ({'b': _vector(2), 'a': _SCALAR}, {'b': np.arange(2.0), 'a': 7.0}),
+  'ordered': (
+    collections.OrderedDict(b=_vector(2), a=_SCALAR),
+    collections.OrderedDict(b=np.arange(2.0), a=7.0),
+  ),
+  'mapping': (
+    types.MappingProxyType({'b': _vector(2), 'a': _SCALAR}),
+    types.MappingProxyType({'b': np.arange(2.0), 'a': 7.0}),
+  ),
+  'nested': (
+    [{'p': _vector(2), 'o': (_SCALAR,)}, specs.Array((1, 2), np.float32)],
+    [{'p': np.arange(2.0), 'o': (5.0,)}, np.ones((1, 2), np.float32)],
+  ),
+}
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_a_policy_takes_what_the_environment_returns_in_the_order_of_training(
+  kind, tmp_path
+):
+  spec, observation = KINDS[kind]
+  environment = environments.wrap(_Observing(spec, observation))
+  spec = acme_specs.make_environment_spec(environment)
+  trained_on = environment.reset().observation
+  network = _Linear(trained_on.size)
+  policy_files.save_policy(network, spec, str(tmp_path))
+  policy = acme_dsdpg.load_policy(str(tmp_path))
+  expected = network(trained_on).numpy()
+  np.testing.assert_array_equal(policy(observation), expected)
+  np.testing.assert_array_equal(policy(trained_on), expected)
+  for batch in ([observation, observation], np.stack([trained_on, trained_on])):
+    np.testing.assert_array_equal(policy(batch), [expected, expected])
+  np.testing.assert_array_equal(policy(trained_on[np.newaxis]), [expected])
+  np.testing.assert_array_equal(policy(tf.constant(trained_on)), expected)
+  with pytest.raises(ValueError, match='the policy takes'):
+    policy((observation, np.zeros(9)))
 
 
 def test_a_missing_policy_is_named(tmp_path):
