@@ -11,7 +11,6 @@ import reverb
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import environments
 from acme_dsdpg.agent import acting, agents, learning
-from acme_dsdpg.agent import adders as agent_adders
 from acme_dsdpg.running import (
   checkpointing,
   environment_guard,
@@ -54,6 +53,7 @@ def run(
       this.train()
     except KeyboardInterrupt:
       this.progress.line('interrupted: saving; the same command goes on from here')
+      this.end_episode()
       this.save()
       raise errors.RunInterruptedError from None
     except learning.NonFiniteError as e:
@@ -81,7 +81,8 @@ class _Run:
     steps = int(checkpoint.counts['actor_steps']) if checkpoint is not None else 0
     self.progress = run_loggers.Progress(config.num_steps, steps)
     builder = agents.make_builder(config.agent, config.dsdpg)
-    seeding.set_up_tensorflow(config, seeding.derive_seed(config.seed, steps))
+    seed = seeding.derive_seed(config.seed, steps)
+    seeding.set_up_tensorflow(config, seed)
 
     environment = environment_guard.GuardedEnvironment(
       lambda number: environment_factory(seeding.derive_seed(config.seed, steps, number)),
@@ -112,24 +113,30 @@ class _Run:
       config.log_every,
       config.limits.max_skipped_updates,
     )
-    # Both actors use the learner's own weights, so they are always current.
-    self._adder = adder = agent_adders.ReplaceableAdder(
-      lambda: builder.make_adder(self._client)
-    )
-    (table,) = self._client.server_info().values()
+    self._adder = adder = builder.make_adder(self._client)
+    # Both actors take over the learner's own weights, so they are always current.
+    explores = builder.make_behavior_policy(spec, policy, seed)
+    counts = {} if checkpoint is None else checkpoint.counts
     actor = acting.LearningActor(
-      builder.make_actor(builder.make_behavior_policy(spec, policy), policy, adder),
+      builder.make_actor(explores, policy, adder),
       learner,
-      max(0, config.dsdpg.min_replay_size - table.current_size),
       config.dsdpg.updates_per_step,
-      self._first_step,
+      config_lib.UPDATES_PER_CALL,
+      # The first item is of `n_step` steps.
+      steps - max(config.dsdpg.min_replay_size, config.dsdpg.n_step),
+      int(counts.get('learner_steps', 0)),
+      self._first_call,
     )
     guards = (config.limits.max_environment_faults, self.progress.line)
     self._train_loop = environment_guard.GuardedLoop(
       environment, actor, *guards, child('actor'), adder
     )
     self._evaluator = evaluation.make_evaluator(
-      config, policy, environment_factory, steps, self.progress.line
+      config,
+      builder.make_behavior_policy(spec, policy),
+      environment_factory,
+      steps,
+      self.progress.line,
     )
     self._checkpointer = checkpointing.Checkpointer(workdir, config, learner.state)
     if checkpoint is not None:
@@ -165,6 +172,10 @@ class _Run:
       elif time.time() - self._checkpointer.last_save + seconds > config.checkpoint_every:
         self.save()
 
+  def end_episode(self):
+    """Brings what an episode that was cut has had to replay."""
+    self._adder.reset()
+
   def save(self):
     """Saves everything that the same command needs to go on."""
     with native_stderr.redirected(self._workdir), signals.busy():
@@ -176,12 +187,12 @@ class _Run:
     self.progress.close()
     for logger in (self._actor_logger, self._evaluator_logger, self._learner_logger):
       logger.close()
-    self._adder.reset()  # While the server still takes what it holds.
+    self.end_episode()  # While the server still takes it.
     with native_stderr.redirected(self._workdir):
       self._server.stop()
 
   @contextlib.contextmanager
-  def _first_step(self) -> Iterator[None]:
+  def _first_call(self) -> Iterator[None]:
     self.progress.line('learning begins: its step is compiled first')
     with native_stderr.redirected(self._workdir):
       yield
