@@ -49,7 +49,7 @@ class NumpyPolicy:
     self.refresh()
 
   def refresh(self):
-    weights = {name: variable.numpy() for name, variable in self._variables.items()}
+    weights = {name: _read(variable) for name, variable in self._variables.items()}
     self._mean = weights['mean']
     self._scale = 1.0 / np.sqrt(weights['variance'] + np.float32(1e-6))
     num_layers = sum('hidden' in name for name in weights) // 2
@@ -69,7 +69,7 @@ class NumpyPolicy:
     h = observation
     if self._normalizes:
       h = (h - self._mean) * self._scale
-      h = np.clip(h, -policy_lib.MAX_DEVIATION, policy_lib.MAX_DEVIATION)
+      h = np.minimum(np.maximum(h, -policy_lib.MAX_DEVIATION), policy_lib.MAX_DEVIATION)
     terms, start = h @ self._input_kernel + self._bias, 0
     for kernel, end in zip(self._kernels, self._ends):
       out = terms[..., start:end]
@@ -83,9 +83,19 @@ class NumpyPolicy:
 
   def _norm_tanh(self, x: np.ndarray) -> np.ndarray:
     scale, offset = self._norm
-    x = x - x.mean(-1, keepdims=True)
-    variance = np.square(x).mean(-1, keepdims=True)
+    x = x - _mean(x)
+    variance = _mean(x * x)
     return np.tanh(x / np.sqrt(variance + np.float32(1e-5)) * scale + offset)
+
+
+def _read(variable: tf.Variable) -> np.ndarray:
+  # `variable.numpy()` takes five times as long.
+  return tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=variable.dtype).numpy()
+
+
+def _mean(x: np.ndarray) -> np.ndarray:
+  # `x.mean` takes four times as long.
+  return np.add.reduce(x, axis=-1, keepdims=True) / np.float32(x.shape[-1])
 
 
 def _swish(x: np.ndarray) -> np.ndarray:
