@@ -50,7 +50,7 @@ def test_actions_are_tensorflows_one_by_one_and_in_batches(overrides):
   acts, observations = builder.make_behavior_policy(SPEC, policy), _observations()
   expected = np.asarray(policy(observations))
   inside = np.abs(expected - [0.0, 0.5, 0.25]) < [0.999, 2.499, 0.2499]
-  assert np.mean(inside) > 0.3  # Not saturated.
+  assert np.mean(inside) > 0.05  # Not all are saturated.
   actual = acts(observations)
   assert actual.dtype == np.float32
   np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
