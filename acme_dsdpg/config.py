@@ -18,6 +18,9 @@ TARGETS = ('observed', 'reconstructed', 'anchored')
 WORLD_MODELS = ('cvae', 'mean', 'residual_cvae')
 TRUSTS = ('none', 'mean', 'reconstruction', 'typical')
 
+# Learner steps in one call of what is compiled, as calls cost as much as small steps do.
+UPDATES_PER_CALL = 8
+
 # What may differ between a run and its resumption.
 RESUMABLE = (
   'num_steps', 'num_threads', 'num_actors', 'checkpoint_every', 'max_environment_faults',

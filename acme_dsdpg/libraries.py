@@ -27,6 +27,8 @@ def set_up():
 
   - gRPC, by which a run calls its own replay, keeps this machine off proxies.
   - XLA leaves out LLVM's costly passes, unless XLA_FLAGS names the flag.
+  - NumPy's OpenBLAS has one thread, unless OPENBLAS_NUM_THREADS says: for a policy's
+    small products several only wait for each other.
   - MuJoCo renders nothing, unless MUJOCO_GL says by what.
   - TensorFlow takes a GPU's memory as it needs it, unless TF_FORCE_GPU_ALLOW_GROWTH says.
   - TensorFlow's C++ log is silent but for what ends the process (it reports errors of no
@@ -37,6 +39,7 @@ def set_up():
   if _XLA_FLAG not in os.environ.get('XLA_FLAGS', ''):
     given = os.environ.get('XLA_FLAGS', '')
     os.environ['XLA_FLAGS'] = f'{given} {_XLA_FLAG}=true'.strip()
+  os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
   os.environ['MUJOCO_GL'] = os.environ.get('MUJOCO_GL') or 'disable'
   os.environ.setdefault('TF_FORCE_GPU_ALLOW_GROWTH', 'true')
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')

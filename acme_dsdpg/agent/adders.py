@@ -1,85 +1,97 @@
-"""Adders: extra fields stored with each transition, and dropped episodes."""
+"""The adder: replay holds each environment step once, as one flat float32 row."""
 
-from typing import Callable, NamedTuple
+from typing import List
 
-from acme import adders, specs
+from acme import adders
 import dm_env
 import numpy as np
 import reverb
 
+# Rows of a chunk, which is compressed as one, and windows between two waits until replay
+# has them all.
+_CHUNK_LENGTH = 25
 
-class Outcome(NamedTuple):
-  """The outcome of a state and action: arrays, tensors or specs.
 
-  Attributes:
-    reward: [...].
-    discount: [...].
-    next_observation: [..., S].
+class RowAdder(adders.Adder):
+  """Writes rows, and as items the windows of N + 1 rows that N-step transitions are.
+
+  A row is an observation and what led to it: [observation [S], action [A], reward, gamma
+  times the discount]. The transitions are those of Acme's `NStepTransitionAdder`, with
+  the shorter ones at both ends of an episode. Those are filled up with rows that repeat
+  the last observation with reward 0 and factor 1: return and discount stay as they are.
   """
 
-  reward: np.ndarray
-  discount: np.ndarray
-  next_observation: np.ndarray
+  def __init__(self, client: reverb.Client, table: str, n_step: int, discount: float):
+    """Initializes the adder.
 
-
-def first_step_spec(environment_spec: specs.EnvironmentSpec) -> Outcome:
-  """Returns the spec of the extra fields that `FirstStepAdder` stores."""
-  return Outcome(
-    environment_spec.rewards, environment_spec.discounts, environment_spec.observations
-  )
-
-
-class WriterClient:
-  """A Reverb client as Acme 0.4's adders call it.
-
-  They pass `get_signature_timeout_ms`, which Reverb has no longer since 0.8.
-  """
-
-  def __init__(self, client: reverb.Client):
-    self._client = client
-
-  def trajectory_writer(self, num_keep_alive_refs: int, get_signature_timeout_ms: int):
-    """Makes a writer; the timeout is ignored."""
-    del get_signature_timeout_ms
-    return self._client.trajectory_writer(num_keep_alive_refs)
-
-
-class FirstStepAdder(adders.Adder):
-  """Stores with each N-step transition the outcome of its first step, as `extras`."""
-
-  def __init__(self, adder: adders.Adder):
-    self._adder = adder
+    Args:
+      client: of the server that has the table.
+      table: its name.
+      n_step: N, at least 1.
+      discount: gamma, for one environment step.
+    """
+    num_kept = max(n_step + 1, _CHUNK_LENGTH)
+    self._writer = client.trajectory_writer(num_kept)
+    self._writer.configure(
+      (), num_keep_alive_refs=num_kept, max_chunk_length=_CHUNK_LENGTH
+    )
+    self._table, self._n_step, self._discount = table, n_step, discount
+    self._head: List[np.ndarray] = []  # The episode's first N rows, with its start.
+    self._num_steps = 0
 
   def reset(self):
-    self._adder.reset()
+    """Ends the episode where it is, and waits until replay has all of it."""
+    for end in range(1, len(self._head)):
+      filler = self._filler(self._head[end])
+      for row in (*self._head[: end + 1], *[filler] * (self._n_step - end)):
+        self._writer.append(row)
+      self._create_item()
+    self._writer.end_episode()
+    self._head, self._num_steps = [], 0
 
   def add_first(self, timestep: dm_env.TimeStep):
-    self._adder.add_first(timestep)
+    if self._num_steps:  # The episode before was cut.
+      self.reset()
+    self._first_observation = np.array(timestep.observation, np.float32)
 
   def add(self, action, next_timestep: dm_env.TimeStep, extras=()):
     del extras
-    outcome = Outcome(
-      next_timestep.reward, next_timestep.discount, next_timestep.observation
-    )
-    self._adder.add(action, next_timestep, outcome)
+    outcome = (next_timestep.reward, self._discount * next_timestep.discount)
+    row = np.concatenate([next_timestep.observation, action, outcome])
+    row = row.astype(np.float32)
+    if not self._num_steps:
+      start = np.resize(self._first_observation, row.size)
+      self._append(self._filler(start))
+    self._append(row)
+    self._num_steps += 1
+    if self._num_steps >= self._n_step:
+      self._create_item()
+      if (self._num_steps - self._n_step) % _CHUNK_LENGTH == 0:  # The first at once.
+        self._writer.flush()
+    if next_timestep.last():
+      self._create_shorter_items(self._filler(row))
+      self.reset()
 
+  def _append(self, row: np.ndarray):
+    self._writer.append(row)
+    if len(self._head) < self._n_step:
+      self._head.append(row)
 
-class ReplaceableAdder(adders.Adder):
-  """An adder whose `reset` drops the current episode, wherever in it a fault came.
+  def _create_item(self):
+    """Creates an item of the newest N + 1 rows."""
+    window = self._writer.history[-(self._n_step + 1) :]
+    self._writer.create_item(self._table, 1.0, window)
 
-  Acme's own keeps a step that was begun, and fails on the next episode.
-  """
+  def _create_shorter_items(self, filler: np.ndarray):
+    """Creates the items that end where the episode does, after the longest of them."""
+    for num_fillers in range(1, self._n_step):
+      self._writer.append(filler)
+      if self._num_steps + num_fillers > self._n_step:  # It begins after the start.
+        self._create_item()
 
-  def __init__(self, make_adder: Callable[[], adders.Adder]):
-    self._make_adder = make_adder
-    self._adder = make_adder()
-
-  def reset(self):
-    # The old one sends what it had completed when it is deleted.
-    self._adder = self._make_adder()
-
-  def add_first(self, timestep: dm_env.TimeStep):
-    self._adder.add_first(timestep)
-
-  def add(self, action, next_timestep: dm_env.TimeStep, extras=()):
-    self._adder.add(action, next_timestep, extras)
+  def _filler(self, row: np.ndarray) -> np.ndarray:
+    """Returns a row at whose observation nothing happens any more."""
+    size = self._first_observation.size
+    filler = np.zeros_like(row)
+    filler[:size], filler[-1] = row[:size], 1.0
+    return filler

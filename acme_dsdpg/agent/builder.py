@@ -5,24 +5,19 @@ The only file that knows Reverb tables.
 
 from typing import Iterator, List, Optional
 
-from acme import adders, core, datasets, specs
-from acme.adders import reverb as reverb_adders
-from acme.tf import networks as acme_networks
-from acme.tf import variable_utils
+from acme import adders, core, specs
 from acme.utils import counting, loggers
 import reverb
-import sonnet as snt
 import tensorflow as tf
 
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import networks as networks_lib
-from acme_dsdpg.agent import acting, learning
+from acme_dsdpg.agent import acting, learning, policies
 from acme_dsdpg.agent import adders as agent_adders
 
 TABLE = 'priority_table'
 # Slack of the rate limiter, as a fraction of `min_replay_size * samples_per_insert`.
 _TOLERANCE_RATE = 0.1
-_PREFETCH_SIZE = 2  # Batches.
 
 
 class DSDPGBuilder:
@@ -52,11 +47,12 @@ class DSDPGBuilder:
     """
     config = self._config
     if limit_rate:
-      # At least a batch either way, or a large batch could never be drawn.
-      error_buffer = config.samples_per_insert * max(
-        _TOLERANCE_RATE * config.min_replay_size,
-        2.0 * config.batch_size / config.samples_per_insert,
-        2.0,
+      # At least a block of batches either way, as they are drawn.
+      block = config_lib.UPDATES_PER_CALL * config.batch_size
+      error_buffer = max(
+        _TOLERANCE_RATE * config.min_replay_size * config.samples_per_insert,
+        2.0 * block,
+        2.0 * config.samples_per_insert,
       )
       limiter = reverb.rate_limiters.SampleToInsertRatio(
         samples_per_insert=config.samples_per_insert,
@@ -67,6 +63,8 @@ class DSDPGBuilder:
       # Not min_replay_size: the adder holds the last items back, so that a thread
       # which has written as many could wait for them for ever.
       limiter = reverb.rate_limiters.MinSize(1)
+    (observation_size,) = environment_spec.observations.shape
+    row_size = observation_size + environment_spec.actions.shape[0] + 2
     return [
       reverb.Table(
         name=TABLE,
@@ -74,85 +72,90 @@ class DSDPGBuilder:
         remover=reverb.selectors.Fifo(),
         max_size=config.max_replay_size,
         rate_limiter=limiter,
-        signature=reverb_adders.NStepTransitionAdder.signature(
-          environment_spec,
-          agent_adders.first_step_spec(environment_spec) if config.one_step_model else (),
-        ),
+        signature=tf.TensorSpec([config.n_step + 1, row_size], tf.float32),
       )
     ]
 
   def make_dataset_iterator(
     self, replay_client: reverb.Client
   ) -> Iterator[reverb.ReplaySample]:
-    """Yields batches of transitions, drawn as few ahead as keep the learner fed."""
-    dataset = datasets.make_reverb_dataset(
-      server_address=replay_client.server_address,
-      batch_size=self._config.batch_size,
-      prefetch_size=_PREFETCH_SIZE,
-      table=TABLE,
-      # Acme's default of 12 streams holds two dozen batches back from updates.
-      num_parallel_calls=1,
-      max_in_flight_samples_per_worker=self._config.batch_size,
+    """Yields the batches of `UPDATES_PER_CALL` learner steps at a time."""
+    dataset = self._make_dataset(replay_client, config_lib.UPDATES_PER_CALL)
+    return iter(dataset.batch(config_lib.UPDATES_PER_CALL).prefetch(1))
+
+  def _make_dataset(
+    self, replay_client: reverb.Client, num_ahead: int
+  ) -> tf.data.Dataset:
+    """Makes a dataset of batches, of which `num_ahead` are drawn ahead."""
+    size = self._config.batch_size
+    dataset = reverb.TrajectoryDataset.from_table_signature(
+      replay_client.server_address,
+      TABLE,
+      # One stream: each holds back what it has drawn ahead.
+      num_workers_per_iterator=1,
+      max_in_flight_samples_per_worker=num_ahead * size,
     )
     # It would find nothing to tune, and its thread may end only at its next turn: up to
     # a minute later, for which the iterator's deletion would wait.
     options = tf.data.Options()
     options.autotune.enabled = False
-    return iter(dataset.with_options(options))
+    return dataset.batch(size).with_options(options)
 
   def make_adder(self, replay_client: reverb.Client) -> adders.Adder:
-    """Makes an adder of N-step transitions; see the learner for their discount."""
-    adder = reverb_adders.NStepTransitionAdder(
-      client=agent_adders.WriterClient(replay_client),
-      n_step=self._config.n_step,
-      discount=self._config.discount,
-      priority_fns={TABLE: None},
+    """Makes an adder of N-step transitions."""
+    return agent_adders.RowAdder(
+      replay_client, TABLE, self._config.n_step, self._config.discount
     )
-    return agent_adders.FirstStepAdder(adder) if self._config.one_step_model else adder
 
   def make_behavior_policy(
     self,
     environment_spec: specs.EnvironmentSpec,
     policy: networks_lib.ActingPolicy,
-    evaluation: bool = False,
-  ) -> snt.Module:
-    """Returns the acting policy, with Gaussian exploration noise unless evaluating."""
-    if evaluation:
-      return policy
-    return snt.Sequential(
-      [
-        policy,
-        acme_networks.ClippedGaussian(self._config.sigma),
-        acme_networks.ClipToSpec(environment_spec.actions),
-      ]
+    seed: Optional[int] = None,
+  ) -> policies.BehaviorPolicy:
+    """Makes what acts by `policy`.
+
+    Args:
+      environment_spec: of the wrapped environment.
+      policy: whose weights it follows.
+      seed: of Gaussian exploration noise; None adds none, for evaluation.
+    """
+    greedy = self._make_greedy_policy(environment_spec, policy)
+    if seed is None:
+      return greedy
+    return policies.ExploringPolicy(
+      greedy, self._config.sigma, environment_spec.actions, seed
+    )
+
+  def _make_greedy_policy(self, environment_spec, policy) -> policies.BehaviorPolicy:
+    return policies.NumpyPolicy(
+      policy, environment_spec.actions, self._config.normalize_observations
     )
 
   def make_actor(
     self,
-    behavior_policy: snt.Module,
+    behavior_policy: policies.BehaviorPolicy,
     policy: networks_lib.ActingPolicy,
     adder: Optional[adders.Adder] = None,
     variable_source: Optional[core.VariableSource] = None,
   ) -> core.Actor:
-    """Makes Acme's FeedForwardActor.
+    """Makes an actor.
 
     Args:
       behavior_policy: from `make_behavior_policy`.
-      policy: the acting policy within it, whose weights follow the source's.
+      policy: what it was made from, whose weights follow the source's.
       adder: None writes nothing.
       variable_source: the learner, or a handle to it; None keeps the weights.
     """
     client = None
     if variable_source is not None:
-      client = variable_utils.VariableClient(
+      client = acting.VariableClient(
         variable_source,
         {'policy': policy.variables},
         update_period=self._config.variable_update_period,
       )
       client.update_and_wait()
-    return acting.FeedForwardActor(
-      behavior_policy, policy.observation_size, adder, client
-    )
+    return acting.FeedForwardActor(behavior_policy, adder, client)
 
   def make_learner(
     self,

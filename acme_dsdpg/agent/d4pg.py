@@ -10,7 +10,7 @@ from typing import Any, Iterator, List, Mapping, Optional, Sequence
 import warnings
 
 import acme
-from acme import specs
+from acme import specs, types
 from acme.agents.tf.d4pg import learning as d4pg_learning
 from acme.agents.tf.d4pg import networks as d4pg_networks
 from acme.tf import networks as acme_networks
@@ -23,8 +23,8 @@ import tensorflow as tf
 
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import networks as networks_lib
+from acme_dsdpg.agent import batches, optimizers, policies
 from acme_dsdpg.agent import builder as builder_lib
-from acme_dsdpg.agent import optimizers
 
 
 class ActingPolicy(snt.Module):
@@ -88,28 +88,27 @@ def _draw_hidden_kernels(network: snt.Module):
           layer.w.assign(draw(layer.w.shape, layer.w.dtype))
 
 
-class _Normalized:
-  """An iterator's batches, their observations normalised and counted.
+class _Transitions:
+  """An iterator's batches as Acme's transitions, their observations counted.
 
   Acme's learner takes the next batch within its `tf.function`, so this is traced there.
   """
 
-  def __init__(self, iterator: Iterator[reverb.ReplaySample], normalizer):
-    self._iterator, self._normalizer = iterator, normalizer
+  def __init__(self, iterator: Iterator[reverb.ReplaySample], normalizer, config):
+    self._iterator, self._normalizer, self._config = iterator, normalizer, config
 
   def __next__(self) -> reverb.ReplaySample:
     sample = next(self._iterator)
-    transition = sample.data
-    self._normalizer.update(transition.observation)
-    data = transition._replace(
-      observation=self._normalizer(transition.observation),
-      next_observation=self._normalizer(transition.next_observation),
+    window = batches.Window.of(sample.data, self._normalizer.mean.shape[0])
+    self._normalizer.update(window.observation[:, 0])
+    batch = batches.prepare(window, self._normalizer, self._config)
+    return sample._replace(
+      data=types.Transition(batch.observation, batch.action, *batch.outcome)
     )
-    return sample._replace(data=data)
 
 
 class D4PGLearner(acme.Learner):
-  """Acme's learner, counted and logged as `DSDPGLearner` is."""
+  """Acme's learner, called, counted and logged as `DSDPGLearner` is."""
 
   def __init__(
     self,
@@ -141,9 +140,9 @@ class D4PGLearner(acme.Learner):
     self._learner = d4pg_learning.D4PGLearner(
       **self._networks,
       **self._optimizers,
-      discount=config.discount,
+      discount=1.0,  # It is in the transitions'.
       target_update_period=100,
-      dataset_iterator=_Normalized(iterator, networks.normalizer),
+      dataset_iterator=_Transitions(iterator, networks.normalizer, config),
       # It would add its wall time to the counts.
       counter=counting.Counter(),
       logger=self._last,
@@ -153,12 +152,13 @@ class D4PGLearner(acme.Learner):
     self._num_steps = self._learner._num_steps
 
   def step(self):
-    """Takes one batch and updates everything once."""
-    self._learner.step()
-    counts = self._counter.increment(steps=1)
-    if int(self._num_steps) % self._log_every == 0:
-      losses = {k: self._last.row[k].numpy() for k in ('critic_loss', 'policy_loss')}
-      self._logger.write({**losses, **counts})
+    """Takes `UPDATES_PER_CALL` steps, a batch each."""
+    for _ in range(config_lib.UPDATES_PER_CALL):
+      self._learner.step()
+      counts = self._counter.increment(steps=1)
+      if int(self._num_steps) % self._log_every == 0:
+        losses = {k: self._last.row[k].numpy() for k in ('critic_loss', 'policy_loss')}
+        self._logger.write({**losses, **counts})
 
   def get_variables(self, names: Sequence[str]) -> List[List[np.ndarray]]:
     """Returns weights: under 'policy' the acting policy's, the normalizer's included."""
@@ -199,6 +199,15 @@ class D4PGBuilder(builder_lib.DSDPGBuilder):
     del seed
     networks_lib.check_spec(environment_spec)
     return D4PGNetworks(environment_spec, self._config.normalize_observations)
+
+  def make_dataset_iterator(
+    self, replay_client: reverb.Client
+  ) -> Iterator[reverb.ReplaySample]:
+    """Yields the batch of one step at a time."""
+    return iter(self._make_dataset(replay_client, num_ahead=1).prefetch(1))
+
+  def _make_greedy_policy(self, environment_spec, policy) -> policies.BehaviorPolicy:
+    return policies.TracedPolicy(policy)
 
   def make_learner(
     self,

@@ -4,7 +4,6 @@ from typing import Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from absl import logging
 import acme
-from acme import types
 from acme.utils import counting, loggers
 import numpy as np
 import reverb
@@ -68,8 +67,8 @@ class DSDPGLearner(acme.Learner):
       target_policy: built, same shapes; overwritten with the online weights.
       target_critic: likewise.
       config: the agent.
-      iterator: yields `reverb.ReplaySample`s whose `data` is an
-        `acme.types.Transition` of `config.batch_size` tensor or array rows.
+      iterator: yields `reverb.ReplaySample`s whose `data` are the batches of K steps,
+        float32 [K, B, N + 1, S + A + 2]: windows of `adders.RowAdder`'s rows.
       seed: of everything drawn in a step.
       counter: counts learner steps.
       logger: receives the metrics (docs/metrics.md) every `log_every` steps.
@@ -115,31 +114,38 @@ class DSDPGLearner(acme.Learner):
         self._trainable['world_model'], config.world_model_learning_rate
       )
     self._update = tf.function(
-      self._step, jit_compile=config.jit_compile, autograph=False
+      self._steps, jit_compile=config.jit_compile, autograph=False
     )
     self._acting_variables = networks.make_acting_policy().variables
 
   def step(self):
-    """Updates world model, critic and policy once.
+    """Takes the K steps of one block of batches, in one call of what is compiled.
 
     Raises:
       NonFiniteError: `max_skipped_updates` steps in a row had to skip an update.
     """
-    transition = next(self._iterator).data
-    metrics, ok = self._update(transition)
-    self._skipped_in_a_row = 0 if ok else self._skipped_in_a_row + 1
-    self._num_skipped += not ok
-    if self._skipped_in_a_row >= self._max_skipped_updates:
-      raise NonFiniteError(
-        f'{self._skipped_in_a_row} updates in a row met losses or gradients that are '
-        'not finite.',
-        batches.named_arrays(transition),
-      )
-    counts = self._counter.increment(steps=1)
-    if int(self._num_steps) % self._log_every == 0:
-      values = {k: v.numpy() for k, v in metrics.items()}
-      self._watch_world_model(values.get('reconstruction_error'))
-      self._logger.write({**values, 'skipped_updates': self._num_skipped, **counts})
+    blocks = next(self._iterator).data
+    metrics, finite = (result.numpy() for result in self._update(blocks))
+    first, counted = int(self._num_steps) - len(finite), 0
+    for i, ok in enumerate(finite):
+      self._skipped_in_a_row = 0 if ok else self._skipped_in_a_row + 1
+      self._num_skipped += int(not ok)
+      if self._skipped_in_a_row >= self._max_skipped_updates:
+        raise NonFiniteError(
+          f'{self._skipped_in_a_row} updates in a row met losses or gradients that are '
+          'not finite.',
+          self._window(np.asarray(blocks[i]))._asdict(),
+        )
+      if (first + i + 1) % self._log_every == 0:
+        self._log(metrics[i], self._counter.increment(steps=i + 1 - counted))
+        counted = i + 1
+    if counted < len(finite):
+      self._counter.increment(steps=len(finite) - counted)
+
+  def _log(self, metrics: np.ndarray, counts: Mapping[str, float]):
+    values = dict(zip(self._metric_names, metrics, strict=True))
+    self._watch_world_model(values.get('reconstruction_error'))
+    self._logger.write({**values, 'skipped_updates': self._num_skipped, **counts})
 
   def _watch_world_model(self, error: Optional[np.ndarray]):
     if error is None:
@@ -177,15 +183,32 @@ class DSDPGLearner(acme.Learner):
       state['world_model'] = self._networks.world_model
     return state
 
+  def _steps(self, blocks: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
+    """Takes K steps in turn.
+
+    Returns:
+      Metrics [K, number of metrics], and whether no update was skipped, bool [K].
+    """
+
+    def step(rows):
+      metrics, ok = self._step(rows)
+      self._metric_names = list(metrics)
+      return tf.stack(list(metrics.values())), ok
+
+    # A loop in what is compiled: unrolled, it takes K times as long to compile.
+    outputs = tf.TensorSpec(None, blocks.dtype), tf.TensorSpec([], tf.bool)
+    return tf.map_fn(step, blocks, fn_output_signature=outputs, parallel_iterations=1)
+
   # The algorithm, top to bottom.
 
-  def _step(self, transition: types.Transition) -> Tuple[Metrics, tf.Tensor]:
+  def _step(self, rows: tf.Tensor) -> Tuple[Metrics, tf.Tensor]:
     """Takes one step; returns metrics and whether no update was skipped."""
     seeds = self._draw_seeds()
     # Clipping may swallow a NaN, so it is looked for where it would enter.
-    ok = metrics_lib.all_finite(tf.nest.flatten(transition))
-    self._networks.normalizer.update(transition.observation, ok)
-    batch = self._prepare(transition)
+    ok = metrics_lib.all_finite([rows])
+    window = self._window(rows)
+    self._networks.normalizer.update(window.observation[:, 0], ok)
+    batch = self._prepare(window)
     metrics = {}
     if self._networks.world_model is not None:
       update = self._world_model_update(batch, seeds.model)
@@ -199,8 +222,11 @@ class DSDPGLearner(acme.Learner):
     self._num_steps.assign_add(1)
     return metrics, ok
 
-  def _prepare(self, transition: types.Transition) -> Batch:
-    return batches.prepare(transition, self._networks.normalizer, self._config)
+  def _window(self, rows: tf.Tensor) -> batches.Window:
+    return batches.Window.of(rows, self._networks.normalizer.mean.shape[0])
+
+  def _prepare(self, window: batches.Window) -> Batch:
+    return batches.prepare(window, self._networks.normalizer, self._config)
 
   def _world_model_update(self, batch: Batch, seed: tf.Tensor) -> objective.Update:
     outcome = batch.model_outcome

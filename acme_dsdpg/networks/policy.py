@@ -9,7 +9,7 @@ import tensorflow as tf
 from acme_dsdpg.networks import layers
 
 # Standardised observations are kept within this many standard deviations.
-_MAX_DEVIATION = 10.0
+MAX_DEVIATION = 10.0
 
 
 class Normalizer(tf.keras.layers.Layer):
@@ -32,7 +32,7 @@ class Normalizer(tf.keras.layers.Layer):
     if not self._enabled:
       return observation
     x = (observation - self.mean) * tf.math.rsqrt(self.variance + 1e-6)
-    return tf.clip_by_value(x, -_MAX_DEVIATION, _MAX_DEVIATION)
+    return tf.clip_by_value(x, -MAX_DEVIATION, MAX_DEVIATION)
 
   def update(self, observation: tf.Tensor, finite: tf.Tensor = True):
     """Merges the statistics of a batch, [B, S] (Chan et al., 1979).

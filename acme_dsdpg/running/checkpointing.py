@@ -25,7 +25,7 @@ from acme_dsdpg import config as config_lib
 from acme_dsdpg.running import log_files, notices, recorded_config
 
 MAX_TO_KEEP = 3
-_FORMAT = 3  # Of the files: 3 has Reverb's since 0.8.
+_FORMAT = 4  # Of the files: 4 has replay as flat rows.
 _UNFINISHED = 'unfinished'
 _LIVE = 'replay'  # Where the Reverb server writes; moved into the checkpoint.
 _RESTORED = 'restored'

@@ -8,11 +8,10 @@ from acme import core
 import dm_env
 from dm_env import specs
 import numpy as np
-import tensorflow as tf
 
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import environments
-from acme_dsdpg import networks as networks_lib
+from acme_dsdpg.agent import acting, policies
 from acme_dsdpg.running import environment_guard, seeding
 
 
@@ -144,7 +143,7 @@ EVALUATION_SEED = 1_000_000
 
 def make_evaluator(
   config: config_lib.ExperimentConfig,
-  policy: networks_lib.ActingPolicy,
+  policy: policies.BehaviorPolicy,
   environment_factory: environments.EnvironmentFactory,
   steps: int,
   report: Callable[[str], None],
@@ -155,7 +154,7 @@ def make_evaluator(
 
   Args:
     config: the run.
-    policy: whose weights are evaluated, as they are at the time.
+    policy: without exploration; its weights are those of when a block begins.
     environment_factory: seed to wrapped environment; called for each episode of a block.
     steps: environment steps at this start of the run, which has seeds of its own.
     report: shows a line to a person.
@@ -174,12 +173,10 @@ def make_evaluator(
       made.pop_all()
     return SideBySide(block)
 
-  signature = tf.TensorSpec([num_episodes, policy.observation_size], tf.float32)
-  traced = tf.function(lambda x: policy(x), [signature]).get_concrete_function()
   timeout = num_episodes * config.limits.environment_timeout
   loop = environment_guard.GuardedLoop(
     environment_guard.GuardedEnvironment(side_by_side, timeout, config.max_episode_steps),
-    PolicyActor(lambda x: traced(tf.constant(x, tf.float32)).numpy()),
+    acting.FeedForwardActor(policy),
     config.limits.max_environment_faults,
     report,
     should_update=False,

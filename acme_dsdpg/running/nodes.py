@@ -24,7 +24,6 @@ import reverb
 
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import environments
-from acme_dsdpg.agent import adders as agent_adders
 from acme_dsdpg.agent import agents, learning
 from acme_dsdpg.agent import builder as builder_lib
 from acme_dsdpg.running import (
@@ -96,8 +95,8 @@ def run_actor(
   seed = functools.partial(actor_seed, run.config.seed, index, steps)
   builder = run.set_up(seed())
   policy = builder.make_networks(spec, run.config.seed).make_acting_policy()
-  adder = agent_adders.ReplaceableAdder(lambda: builder.make_adder(replay))
-  behavior_policy = builder.make_behavior_policy(spec, policy)
+  adder = builder.make_adder(replay)
+  behavior_policy = builder.make_behavior_policy(spec, policy, seed())
   environment = environment_guard.GuardedEnvironment(
     lambda number: run.environment_factory(seed(number)),
     run.config.limits.environment_timeout,
@@ -271,7 +270,11 @@ class EvaluatorNode(_Finishable):
     self._start = self._count()
     steps = int(self._start['actor_steps'])
     self._evaluator = evaluation.make_evaluator(
-      run.config, policy, run.environment_factory, steps, notices.warn
+      run.config,
+      builder.make_behavior_policy(run.environment_spec, policy),
+      run.environment_factory,
+      steps,
+      notices.warn,
     )
     processes.before_sigterm(self._evaluator.close)
 

@@ -35,7 +35,9 @@ def save_policy(
   module = tf.Module()
   module.weights = policy.variables  # Not the model: its layers would be traced too.
   signature = tf.TensorSpec([None, *spec.observations.shape], tf.float32, 'observation')
-  module.__call__ = tf.function(lambda observation: policy(observation), [signature])
+  module.__call__ = tf.function(
+    lambda observation: policy(observation), [signature], autograph=False
+  )
   unfinished, before = f'{path}{_UNFINISHED}', f'{path}{_BEFORE}'
   try:
     paths.remove(unfinished)

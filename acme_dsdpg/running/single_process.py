@@ -12,7 +12,6 @@ import reverb
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import environments, libraries
 from acme_dsdpg.agent import acting, agents, learning
-from acme_dsdpg.agent import adders as agent_adders
 from acme_dsdpg.running import (
   checkpointing,
   environment_guard,
@@ -63,6 +62,7 @@ def run(
       this.train()
     except KeyboardInterrupt:
       this.progress.line('interrupted: saving; the same command goes on from here')
+      this.end_episode()
       this.save()
       raise errors.RunInterruptedError from None
     except learning.NonFiniteError as e:
@@ -93,7 +93,8 @@ class _Run:
     steps = int(checkpoint.counts['actor_steps']) if checkpoint is not None else 0
     self.progress = run_loggers.Progress(config.num_steps, steps)
     builder = agents.make_builder(config.agent, config.dsdpg)
-    seeding.set_up_tensorflow(config, seeding.derive_seed(config.seed, steps))
+    seed = seeding.derive_seed(config.seed, steps)
+    seeding.set_up_tensorflow(config, seed)
 
     environment = environment_guard.GuardedEnvironment(
       lambda number: environment_factory(seeding.derive_seed(config.seed, steps, number)),
@@ -114,7 +115,7 @@ class _Run:
         checkpointer=checkpointing.replay_checkpointer(workdir, checkpoint, tables),
       )
     self._client = reverb.Client(f'localhost:{self._server.port}')
-    table = _table_info(self._client)
+    _check_answers(self._client)
     self._learner_logger = run_loggers.make_logger(workdir, 'learner', 'learner_steps')
     learner = builder.make_learner(
       spec,
@@ -126,23 +127,30 @@ class _Run:
       config.log_every,
       config.limits.max_skipped_updates,
     )
-    # Both actors use the learner's own weights, so they are always current.
-    self._adder = adder = agent_adders.ReplaceableAdder(
-      lambda: builder.make_adder(self._client)
-    )
+    self._adder = adder = builder.make_adder(self._client)
+    # Both actors take over the learner's own weights, so they are always current.
+    explores = builder.make_behavior_policy(spec, policy, seed)
+    counts = {} if checkpoint is None else checkpoint.counts
     actor = acting.LearningActor(
-      builder.make_actor(builder.make_behavior_policy(spec, policy), policy, adder),
+      builder.make_actor(explores, policy, adder),
       learner,
-      max(0, config.dsdpg.min_replay_size - table.current_size),
       config.dsdpg.updates_per_step,
-      self._first_step,
+      config_lib.UPDATES_PER_CALL,
+      # The first item is of `n_step` steps.
+      steps - max(config.dsdpg.min_replay_size, config.dsdpg.n_step),
+      int(counts.get('learner_steps', 0)),
+      self._first_call,
     )
     guards = (config.limits.max_environment_faults, self.progress.line)
     self._train_loop = environment_guard.GuardedLoop(
       environment, actor, *guards, child('actor'), adder
     )
     self._evaluator = evaluation.make_evaluator(
-      config, policy, environment_factory, steps, self.progress.line
+      config,
+      builder.make_behavior_policy(spec, policy),
+      environment_factory,
+      steps,
+      self.progress.line,
     )
     self._checkpointer = checkpointing.Checkpointer(workdir, config, learner.state)
     if checkpoint is not None:
@@ -178,6 +186,10 @@ class _Run:
       elif time.time() - self._checkpointer.last_save + seconds > config.checkpoint_every:
         self.save()
 
+  def end_episode(self):
+    """Brings what an episode that was cut has had to replay."""
+    self._adder.reset()
+
   def save(self):
     """Saves everything that the same command needs to go on."""
     with native_stderr.redirected(self._workdir), signals.busy():
@@ -189,16 +201,16 @@ class _Run:
     self.progress.close()
     for logger in (self._actor_logger, self._evaluator_logger, self._learner_logger):
       logger.close()
-    self._adder.reset()  # While the server still takes what it holds.
+    self.end_episode()  # While the server still takes it.
     with native_stderr.redirected(self._workdir):
       self._server.stop()
     self._train_loop.close()
     self._evaluator.close()
 
   @contextlib.contextmanager
-  def _first_step(self) -> Iterator[None]:
+  def _first_call(self) -> Iterator[None]:
     self.progress.line(
-      'learning begins: its step is compiled first, in half a minute on an idle machine'
+      'learning begins: its step is compiled first, in seconds on an idle machine'
     )
     with native_stderr.redirected(self._workdir):
       with notices.alive('compiling', self.progress.line):
@@ -210,13 +222,12 @@ class _Run:
     self.progress.evaluation(row)
 
 
-def _table_info(client: reverb.Client):
-  """Reads the state of the one table, or raises RunFailedError."""
+def _check_answers(client: reverb.Client):
+  """Raises RunFailedError where replay does not answer."""
   try:
-    (table,) = client.server_info(_REPLAY_TIMEOUT).values()
+    client.server_info(_REPLAY_TIMEOUT)
   except (reverb.ReverbError, RuntimeError) as e:
     raise errors.RunFailedError(
       f'Replay, which runs in this process, does not answer at {client.server_address}: '
       f'{notices.reason(e)}'
     ) from e
-  return table

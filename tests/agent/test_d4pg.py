@@ -1,6 +1,6 @@
 """Acme's D4PG in this harness: what acts, and what it sees."""
 
-from acme import specs, types
+from acme import specs
 from acme.utils import counting
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ import reverb
 import tensorflow as tf
 
 from acme_dsdpg.agent import agents, builder, d4pg, presets
+from tests.agent import windows
 
 S, A, B = 3, 2, 8
 SPEC = specs.EnvironmentSpec(
@@ -18,13 +19,12 @@ SPEC = specs.EnvironmentSpec(
 )
 
 
-def _transition():
-  rng = np.random.default_rng(0)
-  normal = lambda *shape: rng.normal(size=shape).astype(np.float32)
-  return types.Transition(
-    5.0 + 3.0 * normal(B, S), np.tanh(normal(B, A)), normal(B), np.ones(B, np.float32),
-    5.0 + 3.0 * normal(B, S),
-  )  # fmt: skip
+def _rows():
+  return windows.draw(0, B, 5, S, A, discount=0.99).astype(np.float32)
+
+
+def _observation():
+  return _rows()[:, 0, :S]
 
 
 def _learner(**overrides):
@@ -32,7 +32,7 @@ def _learner(**overrides):
   made = agents.make_builder('d4pg', config)
   networks = made.make_networks(SPEC)
   info = reverb.SampleInfo(*[tf.zeros([B])] * len(reverb.SampleInfo._fields))
-  sample = reverb.ReplaySample(info=info, data=_transition())
+  sample = reverb.ReplaySample(info=info, data=_rows())
   batches = iter(tf.data.Dataset.from_tensors(sample).repeat())
   counter = counting.Counter()
   return networks, made.make_learner(SPEC, networks, batches, counter=counter), counter
@@ -50,14 +50,13 @@ def trained_learner(request):
   networks, learner, counter = _learner(
     normalize_observations=request.param, policy_learning_rate=1e-2
   )
-  for _ in range(3):
-    learner.step()
+  learner.step()
   return request.param, networks, learner, counter
 
 
 def test_it_acts_by_the_online_policy(trained):
   _, networks, learner, _ = trained
-  observation = _transition().observation
+  observation = _observation()
   seen = networks.normalizer(observation)
   acting = networks.make_acting_policy()(observation)
   np.testing.assert_array_equal(acting, networks.policy(seen))
@@ -71,13 +70,13 @@ def test_it_acts_by_the_online_policy(trained):
 
 def test_it_sees_normalised_observations_only_if_asked(trained):
   normalized, networks, *_ = trained
-  observation = _transition().observation
+  observation = _observation()
   seen = networks.normalizer(observation).numpy()
   if not normalized:
     np.testing.assert_array_equal(seen, observation)
     assert networks.normalizer.count == 0
     return
-  assert networks.normalizer.count == 3 * B
+  assert networks.normalizer.count == 8 * B
   expected = (observation - observation.mean(0)) / observation.std(0)
   np.testing.assert_allclose(seen, expected, atol=1e-3)
 
@@ -94,8 +93,8 @@ def test_it_learns_from_what_it_sees():
 
 def test_its_steps_are_counted_once_and_its_state_is_whole(trained):
   *_, learner, counter = trained
-  assert counter.get_counts() == {'steps': 3}
-  assert int(learner.state['num_steps']) == 3
+  assert counter.get_counts() == {'steps': 8}
+  assert int(learner.state['num_steps']) == 8
   assert {'normalizer', 'policy_optimizer', 'target_critic_network'} <= set(learner.state)
 
 

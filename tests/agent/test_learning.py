@@ -1,19 +1,17 @@
 """The learner on random batches: what a step changes, and what it does not."""
 
-import itertools
 import types as python_types
 
-from acme import specs, types
+from acme import specs
 from acme.utils import counting
 import numpy as np
 import pytest
-import reverb
 import tensorflow as tf
 from tensorflow_probability.python.internal import samplers
 
 from acme_dsdpg import networks as networks_lib
-from acme_dsdpg.agent import adders as agent_adders
 from acme_dsdpg.agent import learning, presets
+from tests.agent import windows
 from tests.oracles import mlp
 
 S, A, B, M = 5, 2, 8, 4
@@ -64,22 +62,9 @@ WITH_GRADIENTS = {
 }
 
 
-def _transition(seed):
-  rng = np.random.default_rng(seed)
-  float32 = lambda x: tf.constant(x, tf.float32)
-  return types.Transition(
-    observation=float32(2.0 + 3.0 * rng.normal(size=(B, S))),
-    action=float32(rng.uniform(-1.0, 1.0, size=(B, A))),
-    reward=float32(rng.normal(size=B)),
-    # Ended, halved, and going on.
-    discount=float32(np.resize([0.0, 0.5, 1.0], B)),
-    next_observation=float32(2.0 + 3.0 * rng.normal(size=(B, S))),
-    extras=agent_adders.Outcome(
-      reward=float32(rng.normal(size=B)),
-      discount=float32(np.resize([0.0, 1.0], B)),
-      next_observation=float32(2.0 + 3.0 * rng.normal(size=(B, S))),
-    ),
-  )
+def _rows(seed):
+  """A batch of two steps."""
+  return windows.draw(seed, B, 2, S, A, discount=0.9).astype(np.float32)
 
 
 class _Logger:
@@ -99,8 +84,7 @@ def _make(
   config = presets.make_config({'agent': agent, **SMALL, **overrides}).dsdpg
   networks = networks_lib.make_networks(SPEC, config, networks_seed)
   target = networks_lib.make_networks(SPEC, config, networks_seed + 1)
-  batches = itertools.cycle([_transition(i) for i in range(4)])
-  samples = (reverb.ReplaySample(info=None, data=batch) for batch in batches)
+  samples = windows.single(_rows(i) for i in range(4))
   logger = _Logger()
   learner = learning.DSDPGLearner(
     networks,
@@ -114,7 +98,7 @@ def _make(
     log_every=log_every,
   )
   if not (traced or config.jit_compile):
-    learner._update = learner._step
+    learner._update = learner._steps
   return python_types.SimpleNamespace(
     learner=learner,
     networks=networks,
@@ -154,13 +138,11 @@ def _same(first, second, names=None):
   return all(np.array_equal(a, b) for x, y in pairs for a, b in zip(x, y))
 
 
-def _target(run, transition):
-  """The samples of a transition's target, at the seeds of the next step."""
+def _target(run, rows):
+  """The samples of a batch's target, at the seeds of the next step."""
   learner = run.learner
-
-  return learner._bellman_target(
-    learner._prepare(transition), learner._draw_seeds()
-  ).numpy()
+  batch = learner._prepare(learner._window(rows))
+  return learner._bellman_target(batch, learner._draw_seeds()).numpy()
 
 
 # Every preset.
@@ -314,6 +296,21 @@ def test_same_state_same_updates_under_xla(compiled, tmp_path):
   assert not _same(first[0], first[-1], ['critic'])
 
 
+@pytest.mark.parametrize(
+  ('agent', 'jit_compile'), [('dsdpg_anchored', False), ('ddpg_mmd', True)]
+)
+def test_steps_of_one_call_are_those_of_as_many_calls(agent, jit_compile):
+  sizes = dict(hidden_sizes=(8,), num_samples=2)
+  make = lambda: _make(agent, jit_compile=jit_compile, log_every=2, **sizes)
+  one_by_one, at_once = make(), make()
+  at_once.learner._iterator = windows.samples([np.stack([_rows(i) for i in range(4)])])
+  expected, (_, actual) = _run(one_by_one, 4)[-1], _run(at_once, 1)
+  assert _same(expected, actual)
+  assert int(at_once.learner.state['num_steps']) == 4
+  assert [row['steps'] for row in at_once.rows] == [2, 4]
+  assert at_once.rows == one_by_one.rows
+
+
 def test_another_seed_draws_other_noise():
   first, second = (_run(_make('ddpg_mmd', seed), 1) for seed in (0, 1))
   assert _same(first[0], second[0])
@@ -322,10 +319,10 @@ def test_another_seed_draws_other_noise():
 
 def test_noise_changes_from_step_to_step():
   run = _make('ddpg_mmd', critic_learning_rate=1e-30, normalize_observations=False)
-  batch = _transition(0)
+  batch = tf.constant(_rows(0))
   spreads = set()
   for _ in range(3):
-    metrics, _ = run.learner._update(batch)
+    metrics, _ = run.learner._step(batch)
     spreads.add(float(metrics['return_spread']))
   assert len(spreads) == 3
 
@@ -396,10 +393,12 @@ def _forward(variables, rows):
 def test_ddpg_is_the_classic_squared_td_error_and_policy_gradient():
   run = _make('ddpg')
   before, after = _run(run, 3)[-2:]  # By then the targets differ from the online ones.
-  seen = np.concatenate([_transition(i).observation for i in range(3)]).astype(float)
+  seen = np.concatenate([_rows(i)[:, 0, :S] for i in range(3)]).astype(float)
   normalise = lambda x: (np.asarray(x, float) - seen.mean(0)) / seen.std(0)
-  t = _transition(2)
-  s, next_s = normalise(t.observation), normalise(t.next_observation)
+  rows = _rows(2).astype(float)
+  s, next_s = normalise(rows[:, 0, :S]), normalise(rows[:, 2, :S])
+  action = rows[:, 1, S:-2]
+  (reward, discount), (reward_2, discount_2) = rows[:, 1:, -2:].transpose(1, 2, 0)
 
   def policy(rows, values):
     return np.tanh(_forward(run.networks.policy.variables, rows)(values))
@@ -411,8 +410,8 @@ def test_ddpg_is_the_classic_squared_td_error_and_policy_gradient():
   next_q = critic(
     next_s, policy(next_s, before['target_policy']), before['target_critic']
   )
-  y = t.reward.numpy() + 0.9 * t.discount.numpy() * next_q
-  q = critic(s, t.action.numpy(), before['critic'])
+  y = reward + discount * (reward_2 + discount_2 * next_q)
+  q = critic(s, action, before['critic'])
   row = run.rows[-1]
   np.testing.assert_allclose(row['target_mean'], np.mean(y), rtol=1e-4)
   np.testing.assert_allclose(row['critic_loss'], np.mean((q - y) ** 2), rtol=1e-4)
@@ -431,11 +430,11 @@ def test_of_several_critics_each_return_keeps_the_gradient_of_its_own_critic():
       variable.assign_add(0.3 * rng.normal(size=variable.shape))
   alone = _make('dsdpg_anchored', **kind)
 
-  pooled = _target(both, _transition(0))
+  pooled = _target(both, _rows(0))
   for i, member in enumerate(members):
     alone.parts['target_critic'].set_weights(member.get_weights())
     np.testing.assert_allclose(
-      pooled[:, i], _target(alone, _transition(0))[:, 0], rtol=1e-4, atol=1e-5
+      pooled[:, i], _target(alone, _rows(0))[:, 0], rtol=1e-4, atol=1e-5
     )
 
 
@@ -448,21 +447,10 @@ def test_each_of_several_critics_has_weights_and_samples_of_its_own():
     assert any(np.any(a != b) for a, b in pairs)
   for old, new in zip(before['critic'], after['critic']):
     assert np.any(old != new)
-  assert _target(run, _transition(0)).shape == (B, 2 * M, 1 + S + A)
+  assert _target(run, _rows(0)).shape == (B, 2 * M, 1 + S + A)
   one = _make('dsdpg_anchored')
   for a, b in zip(_snapshot(one)['critic'], before['critic']):
     np.testing.assert_array_equal(a, b)
-
-
-def test_one_gamma_is_left_to_the_learner():
-  rows = []
-  for gamma in (0.4, 0.8):
-    run = _make('ddpg', discount=gamma)
-    run.learner.step()
-    rows.append(run.rows[0])
-  reward = np.mean(_transition(0).reward)
-  bootstrap = [row['target_mean'] - reward for row in rows]
-  np.testing.assert_allclose(bootstrap[1], 2.0 * bootstrap[0], rtol=1e-3)
 
 
 # Acme's interface.
@@ -494,14 +482,13 @@ def test_logging_does_not_depend_on_how_steps_are_counted():
 # What is not finite.
 
 
+_FIELDS = {'observation': (0, 0), 'action': (1, S), 'reward': (1, -2)}
+
+
 def _poisoned(run, field, value):
-  transition = _transition(9)
-  poisoned = np.array(getattr(transition, field))
-  poisoned.flat[3] = value
-  poisoned = tf.constant(poisoned)
-  run.learner._iterator = iter(
-    [reverb.ReplaySample(info=None, data=transition._replace(**{field: poisoned}))]
-  )
+  rows = _rows(9)
+  rows[(3, *_FIELDS[field])] = value
+  run.learner._iterator = windows.single([rows])
 
 
 @pytest.mark.parametrize('make', [None, 'compiled'])
@@ -543,7 +530,28 @@ def test_too_many_in_a_row_raise_with_the_batch():
     run.learner.step()
   arrays = error.value.batch
   assert np.isnan(arrays['reward']).sum() == 1
-  assert arrays['first_step_next_observation'].shape == (B, S)
+  shapes = {name: array.shape for name, array in arrays.items()}
+  assert shapes == {
+    'observation': (B, 3, S), 'action': (B, 2, A), 'reward': (B, 2), 'factor': (B, 2),
+  }  # fmt: skip
+
+
+def test_skipped_steps_of_one_call_are_counted_one_by_one():
+  run = _make('ddpg', log_every=2)
+  run.learner._max_skipped_updates = 3
+  rows = [_rows(i) for i in range(6)]
+  bad = (0, 2, 3)
+  for i in bad:
+    rows[i][0, 1, -2] = np.nan
+  run.learner._iterator = windows.samples([np.stack(rows), np.stack(rows[2:4])])
+  run.learner.step()
+  assert [row['skipped_updates'] for row in run.rows] == [1, 3, 3]
+  rows[4][0, 2, -1] = np.inf
+  run.learner._iterator = windows.samples([np.stack(rows)])
+  with pytest.raises(learning.NonFiniteError, match='3 updates in a row') as error:
+    run.learner.step()
+  assert np.isinf(error.value.batch['factor']).sum() == 1
+  assert run.rows[-1]['skipped_updates'] == 6
 
 
 def test_a_world_model_that_diverges_is_warned_of(caplog):

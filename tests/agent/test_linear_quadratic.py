@@ -8,18 +8,17 @@ of means over state-action pairs, of distributions (W1) over the noise.
 import dataclasses
 from typing import Dict
 
-from acme import specs, types
+from acme import specs
 import numpy as np
 import pytest
-import reverb
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import networks as networks_lib
-from acme_dsdpg.agent import adders as agent_adders
 from acme_dsdpg.agent import learning
 from acme_dsdpg.agent.learning import DSDPGLearner
+from tests.agent import windows
 from tests.oracles import linear_quadratic
 
 tfd = tfp.distributions
@@ -226,15 +225,13 @@ def _map_arrays(problem, function):
 def _batches(problem, batch_size: int, seed: int):
   """Fresh transitions for ever."""
   rng = np.random.default_rng(seed)
-  f32 = lambda x: tf.constant(x, tf.float32)
   while True:
     s, a = _pairs(problem, batch_size, rng)
     next_s = problem.next_state(s, a, rng.standard_normal(s.shape))
-    outcome = agent_adders.Outcome(
-      f32(problem.reward(s, a)), tf.ones([batch_size]), f32(next_s)
-    )
-    data = types.Transition(f32(s), f32(a), *outcome, extras=outcome)
-    yield reverb.ReplaySample(info=None, data=data)
+    reward = problem.reward(s, a)[:, np.newaxis]
+    factor = np.full_like(reward, _CONFIG['discount'])
+    observation = np.stack([s, next_s], axis=1)
+    yield windows.pack(observation, a[:, np.newaxis], reward, factor)
 
 
 def _make_learner(make_learner, problem, model, **overrides):
@@ -257,7 +254,8 @@ def _make_learner(make_learner, problem, model, **overrides):
 
   networks, target = make_networks(), make_networks()
   batches = _batches(problem, config.batch_size, seed=0)
-  learner = make_learner(networks, target.policy, target.critic, config, batches)
+  blocks = windows.samples(batch[np.newaxis] for batch in batches)
+  learner = make_learner(networks, target.policy, target.critic, config, blocks)
   return learner, networks, target.critic, config
 
 

@@ -1,14 +1,14 @@
 """The learner computes cheaply what Algorithm 1 says to the letter, in float64."""
 
-from acme import specs, types
+from acme import specs
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from acme_dsdpg import networks as networks_lib
-from acme_dsdpg.agent import adders as agent_adders
 from acme_dsdpg.agent import critic_loss, learning, presets
 from acme_dsdpg.losses import chunks
+from tests.agent import windows
 from tests.reference import algorithm1
 
 S, A, B = 5, 2, 6
@@ -22,18 +22,6 @@ SMALL = dict(
   batch_size=B, num_samples=4, noise_dim=3, hidden_sizes=(7, 7),
   world_model_hidden_sizes=(6, 6),
 )  # fmt: skip
-
-
-def _transition():
-  rng = np.random.default_rng(0)
-  float64 = lambda *shape: tf.constant(rng.normal(size=shape))
-  outcome = lambda: agent_adders.Outcome(
-    float64(B), tf.constant(np.resize([0.0, 0.5, 1.0], B)), float64(B, S)
-  )
-  n_step = outcome()
-  return types.Transition(
-    float64(B, S), tf.tanh(float64(B, A)), *n_step, extras=outcome()
-  )
 
 
 def _make(config):
@@ -69,7 +57,8 @@ def test_losses_and_gradients_are_algorithm_1s(overrides, layer_norm, rows, monk
   monkeypatch.setattr(chunks, 'MAX_ROWS', rows * num_samples)
   assert chunks.chunk_size(B, num_samples) == min(B, rows)
   learner, online, target = _make(config)
-  batch = learner._prepare(_transition())
+  rows = tf.constant(windows.draw(0, B, 2, S, A, config.discount))
+  batch = learner._prepare(learner._window(rows))
   seeds = learning.Seeds(*(tf.constant([0, i]) for i in range(5)))
   _, scale = critic_loss.make_critic_loss(config, S, A)
 

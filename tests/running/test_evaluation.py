@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from acme_dsdpg import environments
-from acme_dsdpg.agent import presets
+from acme_dsdpg.agent import policies, presets
 from acme_dsdpg.running import environment_guard, errors, evaluation
 from tests.running import runs, trained
 
@@ -112,7 +112,9 @@ def _make_evaluator(
   policy, factory=trained.make_environment, steps=0, report=print, **values
 ):
   config = presets.make_config({'seed': 1, **values})
-  return evaluation.make_evaluator(config, policy, factory, steps, report)
+  spec = acme.make_environment_spec(trained.make_environment(0))
+  acts = policies.NumpyPolicy(policy, spec.actions, config.dsdpg.normalize_observations)
+  return evaluation.make_evaluator(config, acts, factory, steps, report)
 
 
 def test_an_evaluation_is_of_the_weights_at_the_time(run):
