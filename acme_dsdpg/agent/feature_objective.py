@@ -53,7 +53,7 @@ class FeatureObjective:
     Anchored targets have the return of the N steps and the gradient of the first.
     """
     config = self._config
-    weight = tf.fill(batch.action.shape[:1], tf.cast(config.sobolev_weight, batch.action.dtype))
+    weight = tf.fill(batch.action.shape[:1], tf.constant(config.sobolev_weight, batch.action.dtype))
     if config.targets == 'observed':
       model = batches.observed(batch.outcome)
       return Target(self._target(batch, model, batch.outcome.discount), None, weight)
