@@ -22,6 +22,7 @@ SMALL = dict(
   world_model_hidden_sizes=(16, 16),
   num_samples=M,
   noise_dim=3,
+  num_features=3,
   batch_size=B,
   discount=0.9,
   target_update_rate=0.25,
@@ -36,7 +37,6 @@ SPEC = specs.EnvironmentSpec(
   rewards=specs.Array((), np.float32),
   discounts=specs.BoundedArray((), np.float32, 0.0, 1.0),
 )
-TWO_CRITICS = dict(num_critics=2)
 ALWAYS = {
   'skipped_updates',
   'critic_loss',
