@@ -53,7 +53,9 @@ class FeatureObjective:
     Anchored targets have the return of the N steps and the gradient of the first.
     """
     config = self._config
-    weight = tf.fill(batch.action.shape[:1], tf.constant(config.sobolev_weight, batch.action.dtype))
+    weight = tf.fill(
+      batch.action.shape[:1], tf.constant(config.sobolev_weight, batch.action.dtype)
+    )
     if config.targets == 'observed':
       model = batches.observed(batch.outcome)
       return Target(self._target(batch, model, batch.outcome.discount), None, weight)
@@ -81,9 +83,7 @@ class FeatureObjective:
       coefficients = directional.sobolev_coefficients(
         critic, batch.observation, batch.action, target.directions, config.sobolev
       )
-      loss = directional.weighted_squared_error(
-        coefficients, target.coefficients, weight
-      )
+      loss = directional.weighted_squared_error(coefficients, target.coefficients, weight)
       samples, target_samples = self._samples(coefficients, target.coefficients, seeds)
       if critic.num_features:
         weighed = (

@@ -111,9 +111,7 @@ def target_coefficients(
     return tf.concat([reward[:, tf.newaxis] + first, others], axis=-1)
 
   return tf.stop_gradient(
-    _coefficients(
-      target, observation, action, directions, wrt, 1 + critic.num_features
-    )
+    _coefficients(target, observation, action, directions, wrt, 1 + critic.num_features)
   )
 
 

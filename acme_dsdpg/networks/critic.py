@@ -145,9 +145,7 @@ class Critic(SampledCritic, tf.keras.Model):
   def call(self, observation, action, noise):
     return self.sample(self.embed(observation, action), noise)
 
-  def draw_noise(
-    self, seed: tf.Tensor, batch_size: int, num_samples: int
-  ) -> tf.Tensor:
+  def draw_noise(self, seed: tf.Tensor, batch_size: int, num_samples: int) -> tf.Tensor:
     """Draws xi ~ N(0, I_K), [B, M, K], from a stateless seed, int [2]."""
     shape = [batch_size, num_samples, self._noise_dim]
     return tf.random.stateless_normal(shape, seed, dtype=self.dtype)
@@ -165,4 +163,3 @@ class Critic(SampledCritic, tf.keras.Model):
       self._mlp.input_gradient(gradients, 0, self._action_start),
       self._mlp.input_gradient(gradients, self._action_start, self._noise_start),
     )
-

@@ -89,9 +89,7 @@ class FeatureCritic(tf.keras.Model):
     """Maps observation [B, S] and action [B, A] to h, [B, 1 + K]."""
     return self(observation, action)
 
-  def draw_noise(
-    self, seed: tf.Tensor, batch_size: int, num_samples: int
-  ) -> tf.Tensor:
+  def draw_noise(self, seed: tf.Tensor, batch_size: int, num_samples: int) -> tf.Tensor:
     """Draws features [M, 1 + K], shared by the batch; see `draw_features`."""
     del batch_size
     return draw_features(seed, num_samples, self.num_features, self.dtype)

@@ -333,9 +333,7 @@ def test_a_restored_learner_goes_on_identically(tmp_path):
   _run(saved, 1)
   path = tf.train.Checkpoint(**saved.learner.state).write(str(tmp_path / 'saved'))
   expected = _run(saved, 2)
-  restored = _make(
-    'dsdpg_anchored', networks_seed=5, world_model='residual_cvae'
-  )
+  restored = _make('dsdpg_anchored', networks_seed=5, world_model='residual_cvae')
   next(restored.learner._iterator)  # The batch that the other has had.
   assert not _same(_snapshot(restored), expected[0], ['policy'])
   tf.train.Checkpoint(**restored.learner.state).read(path).assert_consumed()

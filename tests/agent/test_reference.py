@@ -168,7 +168,9 @@ def _check(overrides):
   computed, wanted = actual(), expected()
   assert computed.keys() == wanted.keys()
   for name, value in wanted.items():
-    pairs = list(zip(tf.nest.flatten(value), tf.nest.flatten(computed[name]), strict=True))
+    pairs = list(
+      zip(tf.nest.flatten(value), tf.nest.flatten(computed[name]), strict=True)
+    )
     for x, y in pairs:
       assert x.shape == y.shape
       np.testing.assert_allclose(

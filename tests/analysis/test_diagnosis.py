@@ -27,7 +27,6 @@ CONFIG = config_lib.DSDPGConfig(
 )
 
 
-
 def _agent(config=CONFIG, **networks):
   networks = types.SimpleNamespace(normalizer=lambda x: x, **networks)
   return trained_agent.TrainedAgent(config, networks, None)
@@ -48,9 +47,7 @@ def test_obtained_returns_are_discounted_to_the_end():
 
 
 def test_returns_that_a_time_limit_cuts_short_are_left_out():
-  agent = _agent(
-    critic=NoisyCritic(lambda s, a, xi: s[:, 0] + a[:, 0] * xi[:, 0])
-  )
+  agent = _agent(critic=NoisyCritic(lambda s, a, xi: s[:, 0] + a[:, 0] * xi[:, 0]))
   assert diagnosis.horizon(0.5) == 4
   time = np.arange(11, dtype=np.float32)[:, np.newaxis]
   episode = dict(

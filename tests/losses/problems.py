@@ -135,7 +135,9 @@ def compute_target(problem, inputs, wrt, anchored=False, plain=False):
       algorithm1.copies(x, times) for x in (inputs.reward, inputs.next_observation)
     )
     model = sobolev.anchored(model, reward, next_observation)
-  critic = getattr(problem, 'critic_function', problem.critic) if plain else problem.critic
+  critic = (
+    getattr(problem, 'critic_function', problem.critic) if plain else problem.critic
+  )
   function = algorithm1.sobolev_target if plain else sobolev.sobolev_target
   return function(
     model,

@@ -20,3 +20,13 @@ def rbf(x, y, bandwidths):
 
 def rational_quadratic(x, y, alpha):
   return (1.0 + squared_distance(x, y) / (2.0 * alpha)) ** (-alpha)
+
+
+def scaled(kernel, scales):
+  def scaled_kernel(x, y):
+    return kernel(
+      [scale * float(a) for scale, a in zip(scales, x)],
+      [scale * float(b) for scale, b in zip(scales, y)],
+    )
+
+  return scaled_kernel

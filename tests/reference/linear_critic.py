@@ -84,7 +84,9 @@ def stages(
   if config.targets == 'anchored':
     y = tf.concat([target(batch.outcome, 'observed', 'none'), y[:, 1:]], axis=1)
   y = tf.stop_gradient(y)
-  w = config.sobolev_weight * tf.stop_gradient(trust(networks, config, batch, draws.latent))
+  w = config.sobolev_weight * tf.stop_gradient(
+    trust(networks, config, batch, draws.latent)
+  )
 
   with tf.GradientTape() as tape:
     x = coefficients(networks.critic, s, a, draws.directions, config.sobolev)
@@ -95,7 +97,8 @@ def stages(
         error.shape[1] - 1
       )], axis=-1)  # fmt: skip
       draw = lambda of, phi: tf.stack(
-        [root * tf.linalg.matvec(of, tf.stack([row] * of.shape[0])) for row in phi], axis=1
+        [root * tf.linalg.matvec(of, tf.stack([row] * of.shape[0])) for row in phi],
+        axis=1,
       )
       h = config.multiquadric_h
       samples, target_samples = draw(x, draws.critic), draw(y, draws.target)

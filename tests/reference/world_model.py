@@ -29,8 +29,9 @@ def stage(model, config, batch, noise: tf.Tensor) -> Dict[str, object]:
   if model is None:
     return {}
   s, a = batch.observation, batch.action
-  reward, next_observation = batch.model_outcome.reward, (
-    batch.model_outcome.next_observation
+  reward, next_observation = (
+    batch.model_outcome.reward,
+    (batch.model_outcome.next_observation),
   )
   outcome = tf.concat([reward[:, tf.newaxis], next_observation], axis=-1)
 
