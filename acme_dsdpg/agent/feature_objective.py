@@ -144,7 +144,7 @@ class FeatureObjective:
     )
 
   def _trust(self, batch: Batch, latent: tf.Tensor) -> tf.Tensor:
-    """w of the observed steps, [B], a constant."""
+    """Computes the trust in the observed steps, [B], a constant."""
     model, kind = self._networks.world_model, self._config.trust
     if kind == 'none':
       return tf.ones_like(batch.model_outcome.reward)

@@ -139,6 +139,8 @@ def _check(overrides):
       result['target'] = made
     else:
       result.update(target=made.coefficients, weight=made.gradient_weight)
+      if config.targets == 'anchored':
+        result['trust'] = critic.metrics['trust']
     if online.world_model is not None:
       model = learner._world_model_update(batch, seeds.model)
       result['world_model_loss'] = model.metrics['world_model_loss']
@@ -163,7 +165,10 @@ def _check(overrides):
       directions,
     )
     reference = algorithm1 if is_sampled else linear_critic
-    return reference.stages(online, target.policy, target.critic, config, batch, draws)
+    result = reference.stages(online, target.policy, target.critic, config, batch, draws)
+    if 'weight' in result and config.targets == 'anchored':
+      result['trust'] = np.mean(result['weight']) / config.sobolev_weight
+    return result
 
   computed, wanted = actual(), expected()
   assert computed.keys() == wanted.keys()

@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import environments
-from acme_dsdpg import networks as networks_lib
 from acme_dsdpg.agent import agents, presets
 from acme_dsdpg.analysis import (
   diagnosis,

@@ -1,4 +1,4 @@
-"""Algorithm 1 to the letter, for the paper's critic: what the learner computes, the long way.
+"""Algorithm 1 to the letter, for the paper's critic: a learner step, the long way.
 
 M copies of every row go through encoder, decoder, policy and critic, one tape is laid
 over all of them, and MMDs are taken over every pair. Nothing is shared with the losses,

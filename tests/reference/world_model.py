@@ -1,4 +1,4 @@
-"""World models to the letter: their losses and gradients, and what targets take of them."""
+"""World models to the letter: losses and gradients, and what targets take of them."""
 
 from typing import Dict
 
@@ -29,10 +29,7 @@ def stage(model, config, batch, noise: tf.Tensor) -> Dict[str, object]:
   if model is None:
     return {}
   s, a = batch.observation, batch.action
-  reward, next_observation = (
-    batch.model_outcome.reward,
-    (batch.model_outcome.next_observation),
-  )
+  reward, _, next_observation = batch.model_outcome
   outcome = tf.concat([reward[:, tf.newaxis], next_observation], axis=-1)
 
   def squared_error(predicted_reward, predicted):
