@@ -19,9 +19,13 @@ CONFIGS = pathlib.Path(__file__).resolve().parents[1] / 'configs'
 
 # Fields of a config, a bad value, and what the message calls valid.
 INVALID = [
-  (dict(critic='points'), 'one of samples, point'),
+  (dict(critic='points'), 'one of features, samples, point'),
   (dict(sobolev='state'), 'one of none, action, state_action'),
   (dict(targets='real'), 'one of observed, reconstructed, anchored'),
+  (dict(world_model='vae'), 'one of cvae, mean, residual_cvae'),
+  (dict(trust='all'), 'one of none, mean, reconstruction'),
+  (dict(num_features=0), 'greater than 0'),
+  (dict(num_directions=-1), '0 or greater'),
   (dict(num_samples=0), 'greater than 0'),
   (dict(noise_dim=0), 'greater than 0'),
   (dict(multiquadric_h=0.0), 'greater than 0'),
@@ -34,9 +38,7 @@ INVALID = [
   (dict(max_replay_size=0), 'greater than 0'),
   (dict(samples_per_insert=0.0), 'greater than 0'),
   (dict(variable_update_period=0), 'greater than 0'),
-  (dict(linear_return_weight=-1.0), '0 or greater'),
   (dict(sobolev_weight=-1.0), '0 or greater'),
-  (dict(gradient_scale=-1.0), '0 or greater'),
   (dict(sigma=-0.1), '0 or greater'),
   (dict(kl_weight=-0.1), '0 or greater'),
   (dict(discount=0.0), r'in \(0, 1\]'),
@@ -54,8 +56,10 @@ INVALID = [
   (dict(starvation_timeout=-1.0), 'greater than 0'),
   (dict(targets='observed', sobolev='action'), 'when sobolev is not none'),
   (dict(targets='observed', sobolev='state_action'), 'when sobolev is not none'),
-  (dict(num_samples=1, unbiased_mmd=True), '2 or more with unbiased_mmd'),
-  (dict(num_critics=0), 'greater than 0'),
+  (
+    dict(num_samples=1, unbiased_mmd=True, critic='samples'),
+    '2 or more with unbiased_mmd',
+  ),
   (dict(agent='d5pg'), 'one of dsdpg, '),
   (dict(num_steps=0), 'greater than 0'),
   (dict(eval_every=0), 'greater than 0'),
@@ -74,6 +78,8 @@ WRONG_TYPE = [
   (dict(discount=True), 'float'),
   (dict(discount='0.9'), 'float'),
   (dict(jit_compile=1), 'bool'),
+  (dict(reward_slope='yes'), 'bool'),
+  (dict(num_directions=1.0), 'int'),
   (dict(critic=None), 'str'),
   (dict(agent=3), 'str'),
   (dict(task=3), 'a string'),
@@ -82,6 +88,11 @@ WRONG_TYPE = [
   (dict(hidden_sizes=(256, 1.0)), 'a tuple of ints'),
   (dict(hidden_sizes=(True,)), 'a tuple of ints'),
 ]
+# An agent that uses most fields.
+EVERYTHING = dict(
+  critic='features', sobolev='action', targets='anchored', world_model='residual_cvae',
+  trust='mean', reward_slope=True, num_directions=1, kl_weight=0.1, noise_dim=16,
+)  # fmt: skip
 NOT_FINITE = [
   dict(discount=math.nan),
   dict(sigma=math.inf),
@@ -117,23 +128,19 @@ def test_every_preset_is_valid_and_recorded(name):
     ('sobolev_ddpg_state_action', ('point', 'state_action', 'reconstructed')),
   ],
 )
-def test_the_papers_agents_are_switches_and_the_papers_kernel(name, switches):
+def test_the_papers_agents_are_switches_and_the_papers_model_and_kernel(name, switches):
   dsdpg = make_config({'agent': name}).dsdpg
   assert (dsdpg.critic, dsdpg.sobolev, dsdpg.targets) == switches
-  assert (dsdpg.multiquadric_h, dsdpg.linear_return_weight) == (100.0, 0.0)
-  assert (dsdpg.gradient_scale, dsdpg.kl_weight) == (1.0, 0.1)
-  assert not dsdpg.unbiased_mmd
+  assert (dsdpg.world_model, dsdpg.kl_weight) == ('cvae', 0.1)
+  assert (dsdpg.multiquadric_h, dsdpg.unbiased_mmd) == (100.0, False)
+  assert dsdpg.num_directions == 0  # Points learn their whole gradient.
 
 
 def test_the_dataclass_defaults_are_the_default_agent():
   assert make_config({}) == ExperimentConfig()
   assert ExperimentConfig().agent == presets.DEFAULT_AGENT == 'dsdpg_anchored'
   dsdpg = DSDPGConfig()
-  assert (dsdpg.critic, dsdpg.sobolev, dsdpg.targets) == (
-    'samples', 'state_action', 'anchored'
-  )  # fmt: skip
-  assert (dsdpg.linear_return_weight, dsdpg.gradient_scale) == (100.0, 0.1)
-  assert dsdpg.kl_weight == 1.0
+  assert (dsdpg.critic, dsdpg.targets) == ('features', 'anchored')
 
 
 def test_world_model_is_used_exactly_where_targets_are_not_observed():
@@ -161,12 +168,12 @@ def test_a_baseline_refuses_what_does_not_apply_to_it():
     make_config(dict(agent='d4pg', target_update_rate=0.5))
 
 
-def test_acmes_d4pg_keeps_its_batch_its_learning_rates_and_the_others_updates():
-  d4pg, ours = (make_config({'agent': a}).dsdpg for a in ('d4pg', 'ddpg'))
+def test_acmes_d4pg_keeps_its_batch_its_learning_rates_and_its_updates():
+  d4pg = make_config({'agent': 'd4pg'}).dsdpg
   assert (d4pg.batch_size, d4pg.critic_learning_rate) == (256, 1e-4)
   assert d4pg.policy_learning_rate == 1e-4
   assert not d4pg.normalize_observations
-  assert d4pg.updates_per_step == ours.updates_per_step
+  assert d4pg.updates_per_step == 1 / 8
 
 
 @pytest.mark.parametrize(
@@ -176,20 +183,36 @@ def test_acmes_d4pg_keeps_its_batch_its_learning_rates_and_the_others_updates():
     ('ddpg', 'world_model_learning_rate', 0.5),
     ('ddpg', 'kl_weight', 0.5),
     ('ddpg', 'num_samples', 3),
-    ('ddpg_mmd', 'gradient_scale', 0.5),
+    ('ddpg', 'num_features', 3),
+    ('ddpg', 'num_directions', 2),
+    ('ddpg', 'multiquadric_h', 3.0),
+    ('ddpg', 'world_model', 'mean'),
     ('dsdpg', 'sobolev_weight', 0.5),
+    ('dsdpg', 'num_features', 3),
+    ('dsdpg', 'num_directions', 2),
+    ('dsdpg', 'trust', 'reconstruction'),
+    ('dsdpg', 'reward_slope', False),
+    ('sobolev_ddpg', 'noise_dim', 3),
+    ('sobolev_ddpg', 'unbiased_mmd', True),
+    ('sobolev_ddpg', 'trust', 'reconstruction'),
   ],
 )
 def test_a_run_outlives_changes_of_fields_that_it_does_not_use(agent, field, value):
-  changed = lambda agent: [
-    difference.split()[0]
-    for difference in config_lib.differences(
-      make_config(dict(agent=agent)), make_config({'agent': agent, field: value})
-    )
-  ]
+  def changed(agent):
+    base = EVERYTHING if agent == 'everything' else dict(agent=agent)
+    old, new = make_config(base), make_config({**base, field: value})
+    return [difference.split()[0] for difference in config_lib.differences(old, new)]
+
   assert changed(agent) == []
-  uses_it = 'sobolev_ddpg' if field == 'sobolev_weight' else 'dsdpg_anchored'
-  assert changed(uses_it) == [field]
+  if field in ('noise_dim', 'unbiased_mmd'):
+    assert changed('dsdpg') == [field]
+  else:
+    assert changed('everything') == [field]
+
+
+def test_a_world_model_without_a_latent_has_no_kl():
+  kinds = {k: DSDPGConfig(world_model=k).unused_fields() for k in config_lib.WORLD_MODELS}
+  assert [kind for kind, unused in kinds.items() if 'kl_weight' in unused] == ['mean']
 
 
 def test_updates_per_step():
@@ -200,7 +223,7 @@ def test_updates_per_step():
 
 
 def test_a_preset_overrides_the_defaults():
-  assert DSDPGConfig().critic == 'samples'
+  assert DSDPGConfig().critic == 'features'
   assert make_config({'agent': 'ddpg'}).dsdpg.critic == 'point'
 
 
@@ -297,8 +320,11 @@ def test_the_nested_config_is_not_a_field_to_set():
     dict(sigma=0.0),
     dict(kl_weight=0.0),
     dict(num_samples=1),
-    dict(num_samples=2, unbiased_mmd=True),
+    dict(num_samples=2, unbiased_mmd=True, critic='samples'),
     dict(num_samples=1, unbiased_mmd=True, critic='point'),
+    dict(num_samples=1, unbiased_mmd=True, critic='features'),
+    dict(num_directions=0),
+    dict(sobolev_weight=0.0),
     dict(batch_size=5, min_replay_size=5, max_replay_size=5),
     dict(hidden_sizes=(1,)),
     dict(sobolev='none', targets='observed'),

@@ -54,7 +54,7 @@ class FeatureObjective:
     """
     config = self._config
     weight = tf.fill(
-      batch.action.shape[:1], tf.cast(config.sobolev_weight, batch.action.dtype)
+      batch.action.shape[:1], tf.constant(config.sobolev_weight, batch.action.dtype)
     )
     if config.targets == 'observed':
       model = batches.observed(batch.outcome)
@@ -144,7 +144,7 @@ class FeatureObjective:
     )
 
   def _trust(self, batch: Batch, latent: tf.Tensor) -> tf.Tensor:
-    """W of the observed steps, [B], a constant."""
+    """Computes the trust in the observed steps, [B], a constant."""
     model, kind = self._networks.world_model, self._config.trust
     if kind == 'none':
       return tf.ones_like(batch.model_outcome.reward)

@@ -32,7 +32,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
   'dsdpg_anchored': {},
 }
 # Agents of others in the same harness, with their own batch size and learning rates.
-# Acme's D4PG draws 32 samples an insert: an update every 8 steps, as the other agents.
+# Acme's D4PG draws 32 samples an insert: an update every 8 steps.
 BASELINES: Mapping[str, Mapping[str, Any]] = {
   'd4pg': dict(
     _paper('point', 'none', 'observed'),

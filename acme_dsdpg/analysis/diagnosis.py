@@ -127,7 +127,7 @@ def horizon(discount: float) -> int:
 def critic_samples(
   agent: TrainedAgent, normalised: tf.Tensor, action: tf.Tensor, wrt: str = 'action'
 ) -> tf.Tensor:
-  """Draws samples [z ; dz/da] of the critic, [N, M, 1 + A], M of each of several.
+  """Draws samples [z ; dz/da] of the critic, [N, M, 1 + A]; of a point, the point.
 
   The noise is the same in all rows: what differs between two of them is theirs.
 
@@ -137,12 +137,11 @@ def critic_samples(
     action: [N, A].
     wrt: as in `sobolev.sobolev_samples`.
   """
-  point = agent.config.critic == 'point'
-  num_samples = agent.config.num_critics * (1 if point else _NUM_SAMPLES)
-  shape = [1, num_samples, 0 if point else agent.config.noise_dim]
-  noise = tf.random.stateless_normal(shape, [0, 0])
-  noise = tf.repeat(noise, action.shape[0], axis=0)
-  return sobolev.sobolev_samples(agent.networks.critic, normalised, action, noise, wrt)
+  critic, kind = agent.networks.critic, agent.config.critic
+  noise = critic.draw_noise([0, 0], 1, 1 if kind == 'point' else _NUM_SAMPLES)
+  if kind == 'samples':  # Of each row; features are shared as it is.
+    noise = tf.repeat(noise, action.shape[0], axis=0)
+  return sobolev.sobolev_samples(critic, normalised, action, noise, wrt)
 
 
 def compare_returns(

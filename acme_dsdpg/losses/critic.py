@@ -1,4 +1,4 @@
-"""The squared-error losses of the point critic."""
+"""The squared error of Sobolev regressions."""
 
 import tensorflow as tf
 
@@ -10,7 +10,7 @@ def sobolev_squared_error(
 
   Args:
     x: [B, 1, D] float, first coordinate the return, the others its gradient.
-    y: [B, N, D] float, the target; N = 1 but for several critics.
+    y: [B, N, D] float, N samples of the target.
     gradient_weight: lambda.
 
   Returns:

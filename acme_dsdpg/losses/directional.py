@@ -8,7 +8,8 @@ each of D directions that it is differentiated along. Its samples are products w
 its mean is the first column, exactly, and neither costs more for more samples.
 
 Directions u_1..u_D of x = a or [s ; a] have sum_d E (u_d . g)^2 = |g|^2 for any
-gradient g. Derivatives are taken forward, one pass a direction.
+gradient g. Derivatives are taken forward, one pass a direction; whole gradients backward
+where there are fewer coefficients than inputs.
 """
 
 from typing import Optional, Protocol
@@ -19,7 +20,9 @@ from acme_dsdpg.losses import jacobians, sobolev
 
 
 class LinearCritic(Protocol):
-  """A critic linear in its features, as `networks.FeatureCritic`."""
+  """A critic linear in its K features, as `networks.FeatureCritic`."""
+
+  num_features: int
 
   def coefficients(self, observation: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
     """Maps observation [B, S] and action [B, A] to h, [B, 1 + K]; differentiable."""
@@ -66,7 +69,9 @@ def sobolev_coefficients(
   Returns:
     [B, 1 + D, 1 + K]; differentiable.
   """
-  return _coefficients(critic.coefficients, observation, action, directions, wrt)
+  return _coefficients(
+    critic.coefficients, observation, action, directions, wrt, 1 + critic.num_features
+  )
 
 
 def target_coefficients(
@@ -105,17 +110,19 @@ def target_coefficients(
     first, others = tf.split(discount[:, tf.newaxis] * h, [1, h.shape[-1] - 1], axis=-1)
     return tf.concat([reward[:, tf.newaxis] + first, others], axis=-1)
 
-  return tf.stop_gradient(_coefficients(target, observation, action, directions, wrt))
+  return tf.stop_gradient(
+    _coefficients(target, observation, action, directions, wrt, 1 + critic.num_features)
+  )
 
 
-def _coefficients(function, observation, action, directions, wrt) -> tf.Tensor:
+def _coefficients(function, observation, action, directions, wrt, size) -> tf.Tensor:
   sobolev.check_wrt(wrt)
   if wrt == 'none':
     return function(observation, action)[:, tf.newaxis]
   x = action if wrt == 'action' else tf.concat([observation, action], axis=-1)
   of_x = lambda x: function(*sobolev.split_inputs(x, observation, wrt))
   if directions is None:
-    value, derivatives = jacobians.value_and_jacobian(of_x, x)
+    value, derivatives = jacobians.value_and_gradients(of_x, x, size)
   else:
     value, derivatives = jacobians.value_and_tangents(of_x, x, directions)
   return tf.concat([value[:, tf.newaxis], derivatives], axis=1)

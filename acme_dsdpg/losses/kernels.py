@@ -1,10 +1,7 @@
 """Kernels of the maximum mean discrepancy.
 
 A kernel is a callable `k(x, y)` on tensors of shape [..., D] that broadcast
-against each other; it returns the shape without the last axis. Kernels are
-composed by `Sum` (a weighted sum of kernels is a kernel) and `Scaled` (a factor
-for each coordinate), so that, for instance, the return and the gradient
-coordinates of a Sobolev sample can be weighted apart.
+against each other; it returns the shape without the last axis.
 
 Squared distances are taken from differences. The Gram identity
 |x|^2 - 2<x, y> + |y|^2 would be one matrix product, but cancels badly in float32
@@ -79,50 +76,6 @@ class RationalQuadratic:
 
   def __call__(self, x, y):
     return (1.0 + squared_distance(x, y) / (2.0 * self.alpha)) ** -self.alpha
-
-
-@dataclasses.dataclass(frozen=True)
-class Linear:
-  """The kernel k(x, y) = <x, y>: its biased MMD^2 is |mean X - mean Y|^2."""
-
-  def __call__(self, x, y):
-    return tf.reduce_sum(x * y, axis=-1)
-
-
-@dataclasses.dataclass(frozen=True)
-class Scaled:
-  """The kernel k(w x, w y) with a factor for each coordinate; a factor of 0 drops it."""
-
-  kernel: Kernel
-  scales: Tuple[float, ...]
-
-  def __call__(self, x, y):
-    # Zeros at the ends are cut off, not multiplied: XLA would compile them in.
-    kept = [i for i, scale in enumerate(self.scales) if scale]
-    first, last = (kept[0], kept[-1] + 1) if kept else (0, len(self.scales))
-    scales = self.scales[first:last]
-    x, y = x[..., first:last], y[..., first:last]
-    if any(scale != 1.0 for scale in scales):
-      scales = tf.constant(scales, x.dtype)
-      x, y = x * scales, y * scales
-    return self.kernel(x, y)
-
-
-@dataclasses.dataclass(frozen=True)
-class Sum:
-  """The kernel k(x, y) = sum_i weight_i k_i(x, y), weights >= 0."""
-
-  terms: Tuple[Tuple[float, Kernel], ...]
-
-  def __post_init__(self):
-    if not self.terms or any(weight < 0 for weight, _ in self.terms):
-      raise ValueError(
-        f'terms={self.terms!r} is not valid: it must be one or more pairs of a '
-        'weight (0 or greater) and a kernel.'
-      )
-
-  def __call__(self, x, y):
-    return tf.add_n([weight * kernel(x, y) for weight, kernel in self.terms])
 
 
 def _check_positive(name: str, value: float):

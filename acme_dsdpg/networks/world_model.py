@@ -1,5 +1,6 @@
-"""World models of transitions: the paper's cVAE (A.4, A.5), and one whose latent explains
-only what state and action leave open.
+"""World models of transitions: the paper's cVAE (A.4, A.5), and others with a mean.
+
+Of those, a latent explains only what state and action leave open.
 """
 
 from typing import Optional, Sequence, Tuple

@@ -16,7 +16,7 @@ import tensorflow_probability as tfp
 
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import networks as networks_lib
-from acme_dsdpg.agent import learning
+from acme_dsdpg.agent import objective
 from acme_dsdpg.agent.learning import DSDPGLearner
 from tests.agent import windows
 from tests.oracles import linear_quadratic
@@ -43,9 +43,10 @@ _CONFIG = dict(
   world_model_learning_rate=3e-3,
   # The decoder's unit variance would drown noise of standard deviation 0.5.
   kl_weight=0.01,
-  # The paper's kernel.
-  linear_return_weight=0.0,
-  gradient_scale=1.0,
+  critic='samples',
+  sobolev='action',
+  world_model='cvae',
+  jit_compile=True,
 )
 
 
@@ -196,9 +197,6 @@ class _FixedPolicyLearner(DSDPGLearner):
 
   _fixed = ('policy',)
 
-  def _policy_update(self, batch, seed):
-    return learning.Update([], {})
-
   def _apply(self, name, update, ok, metrics):
     return ok if name in self._fixed else super()._apply(name, update, ok, metrics)
 
@@ -207,7 +205,7 @@ class _FixedModelLearner(DSDPGLearner):
   """The true world model stays as it is."""
 
   def _world_model_update(self, batch, seed):
-    return learning.Update([], {})
+    return objective.Update([], {})
 
   def _apply(self, name, update, ok, metrics):
     return ok if name == 'world_model' else super()._apply(name, update, ok, metrics)
@@ -279,7 +277,7 @@ def _errors(problem, critic, config) -> Dict[str, float]:
   s, a = _pairs(problem, 40, np.random.default_rng(10))
   true = problem.simulate(s, a, 2000, seed=11)
   f32 = lambda x: tf.constant(x, tf.float32)
-  noise = tf.random.stateless_normal([len(s), 1000, config.noise_dim], [12, 13])
+  noise = critic.draw_noise([12, 13], len(s), 1000)
   samples = tf.function(critic.samples_and_gradients)(f32(s), f32(a), noise)
   names = ('return', 'state_gradient', 'action_gradient')
   means = (problem.mean_return(s, a), *problem.mean_gradients(s, a))
@@ -372,7 +370,7 @@ def test_own_world_model_with_multiplicative_noise():
   'switches',
   [
     dict(critic='point', sobolev='none', targets='observed'),
-    dict(critic='samples', sobolev='action', targets='reconstructed'),
+    dict(critic='features', sobolev='action', targets='anchored'),
   ],
   ids=lambda switches: '-'.join(switches.values()),
 )
@@ -384,9 +382,11 @@ def test_the_policy_comes_to_the_optimal_gain(switches):
     problem,
     _TrueModel(problem),
     policy_learning_rate=3e-3,
-    num_samples=2,
     unbiased_mmd=False,
-    linear_return_weight=100.0,
+    num_features=4,
+    num_directions=1,
+    trust='reconstruction',
+    reward_slope=True,  # Actions have a cost.
     **switches,
   )
   for _ in range(800):

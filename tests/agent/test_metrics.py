@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from acme_dsdpg.agent import metrics
+from acme_dsdpg.losses import directional
 
 
 def test_sample_metrics_are_their_definitions():
@@ -35,6 +36,20 @@ def test_sample_metrics_are_their_definitions():
 def test_samples_without_gradients_have_no_metrics_of_gradients():
   x = tf.ones([2, 3, 1])
   assert not any('gradient' in name for name in metrics.sample_metrics(x, x))
+
+
+@pytest.mark.parametrize('num_directions', [1, 3])
+def test_along_directions_the_mean_square_of_the_norm_is_that_of_the_gradient(
+  num_directions,
+):
+  gradient = np.array([3.0, 0.0, -4.0])
+  u = directional.random_directions([0, 1], 4_000, num_directions, 3, tf.float64)
+  along = np.einsum('bdx,x->bd', u, gradient)[:, np.newaxis]
+  samples = tf.concat([tf.ones_like(along[..., :1]), along], axis=-1)
+  norm = metrics.sample_metrics(samples, samples)['gradient_norm']
+  np.testing.assert_allclose(np.mean(np.sum(along**2, axis=-1)), 25.0, rtol=0.05)
+  np.testing.assert_allclose(norm, np.mean(np.linalg.norm(along, axis=-1)), rtol=1e-12)
+  assert norm < 5.0
 
 
 @pytest.mark.parametrize('size', [1.0, 1e-30, 1e25])

@@ -1,4 +1,4 @@
-"""The learner computes cheaply what Algorithm 1 says to the letter, in float64."""
+"""The learner computes cheaply what a reference says to the letter, in float64."""
 
 from acme import specs
 import numpy as np
@@ -6,10 +6,10 @@ import pytest
 import tensorflow as tf
 
 from acme_dsdpg import networks as networks_lib
-from acme_dsdpg.agent import critic_loss, learning, presets
-from acme_dsdpg.losses import chunks
+from acme_dsdpg.agent import learning, objective, presets
+from acme_dsdpg.losses import chunks, directional
 from tests.agent import windows
-from tests.reference import algorithm1
+from tests.reference import algorithm1, linear_critic
 
 S, A, B = 5, 2, 6
 SPEC = specs.EnvironmentSpec(
@@ -19,8 +19,8 @@ SPEC = specs.EnvironmentSpec(
   discounts=specs.BoundedArray((), np.float32, 0.0, 1.0),
 )
 SMALL = dict(
-  batch_size=B, num_samples=4, noise_dim=3, hidden_sizes=(7, 7),
-  world_model_hidden_sizes=(6, 6),
+  batch_size=B, num_samples=4, noise_dim=3, num_features=3, hidden_sizes=(7, 7),
+  world_model_hidden_sizes=(6, 6), layer_norm=True,
 )  # fmt: skip
 
 
@@ -37,52 +37,140 @@ def _make(config):
   return learner, online, target
 
 
-# Two states at a time; the whole batch at once.
+def _switches(**switches):
+  """A variant of the agent of features, whatever the default agent is."""
+  base = dict(
+    critic='features', sobolev='action', targets='anchored', world_model='mean',
+    trust='mean', reward_slope=False, num_directions=1, sobolev_weight=1.0,
+  )  # fmt: skip
+  return {**base, **switches}
+
+
+FEATURES = [
+  _switches(trust='none'),
+  _switches(reward_slope=True, sobolev='state_action', num_directions=2),
+  # Forward, as there are more features than inputs; backward, as there are fewer.
+  _switches(num_directions=0, sobolev_weight=0.3, layer_norm=False),
+  _switches(num_directions=0, sobolev='state_action', world_model='residual_cvae'),
+  _switches(world_model='residual_cvae', trust='reconstruction', reward_slope=True),
+  _switches(world_model='cvae', trust='reconstruction', multiquadric_h=3.0),
+  _switches(world_model='residual_cvae', targets='reconstructed', num_directions=2),
+  _switches(targets='observed', sobolev='none'),
+  _switches(critic='point', reward_slope=True, sobolev='state_action'),
+]
+SAMPLES = [
+  {'agent': 'ddpg_mmd', 'unbiased_mmd': True, 'layer_norm': False},
+  # A residual of the input, noise and all: 5 + 2 + 3 wide.
+  {'agent': 'dsdpg_state_action', 'hidden_sizes': (10, 10), 'layer_norm': False},
+  _switches(critic='samples', world_model='residual_cvae', sobolev='state_action'),
+]
+
+
+def _explained(batch, model, config):
+  """The batch, with first steps that the model explains, if it is random, in part."""
+  if config.targets != 'anchored':
+    return batch
+  latent = tf.zeros([B, model.latent_size], tf.float64)
+  _, predicted = model.decode(batch.observation, batch.action, latent)
+  noise = tf.constant(np.random.default_rng(2).normal(size=(B, S)))
+  outcome = batch.model_outcome._replace(next_observation=predicted + 0.3 * noise)
+  return batch._replace(model_outcome=outcome)
+
+
+def _noise_of_posterior(model, batch, seed):
+  """The standard normal noise that a posterior's sample is made of, [B, L]."""
+  if model is None:
+    return tf.zeros([B, 0], tf.float64)
+  outcome = batch.model_outcome
+  posterior = model.encode(
+    batch.observation, batch.action, outcome.reward, outcome.next_observation
+  )
+  return (posterior.sample(seed=seed) - posterior.mean()) / posterior.stddev()
+
+
 @pytest.mark.parametrize(
-  ('rows', 'layer_norm', 'overrides'),
-  [
-    *((B, True, {'agent': agent}) for agent in presets.PRESETS),
-    *((2, True, {'agent': agent}) for agent in ('ddpg', 'dsdpg', 'dsdpg_anchored')),
-    (B, False, {'agent': 'dsdpg', 'unbiased_mmd': True}),
-    # A residual of the input, noise and all: 5 + 2 + 3 wide.
-    (2, False, {'agent': 'dsdpg_state_action', 'hidden_sizes': (10, 10)}),
-    (2, True, {'num_critics': 2}),
-    (B, False, {'agent': 'sobolev_ddpg', 'num_critics': 3, 'sobolev_weight': 0.5}),
-  ],
-  ids=str,
+  'overrides',
+  [*({'agent': a} for a in presets.PRESETS if a != 'dsdpg'), *SAMPLES, *FEATURES],
+  ids=lambda overrides: '-'.join(map(str, overrides.values())),
 )
-def test_losses_and_gradients_are_algorithm_1s(overrides, layer_norm, rows, monkeypatch):
-  config = presets.make_config({**SMALL, 'layer_norm': layer_norm, **overrides}).dsdpg
-  num_samples = config.num_critics * config.samples_per_critic
-  monkeypatch.setattr(chunks, 'MAX_ROWS', rows * num_samples)
-  assert chunks.chunk_size(B, num_samples) == min(B, rows)
+def test_losses_and_gradients_are_the_references(overrides):
+  _check(overrides)
+
+
+@pytest.mark.parametrize('agent', ['ddpg_mmd', 'dsdpg'])
+def test_they_are_where_two_states_are_taken_at_a_time(agent, monkeypatch):
+  monkeypatch.setattr(chunks, 'MAX_ROWS', 2 * SMALL['num_samples'])
+  assert chunks.chunk_size(B, SMALL['num_samples']) == 2
+  _check({'agent': agent})
+
+
+def _check(overrides):
+  config = presets.make_config({**SMALL, **overrides}).dsdpg
   learner, online, target = _make(config)
   rows = tf.constant(windows.draw(0, B, 2, S, A, config.discount))
   batch = learner._prepare(learner._window(rows))
-  seeds = learning.Seeds(*(tf.constant([0, i]) for i in range(5)))
-  _, scale = critic_loss.make_critic_loss(config, S, A)
+  batch = _explained(batch, online.world_model, config)
+  numbers = range(len(objective.Seeds._fields))
+  seeds = objective.Seeds(*(tf.constant([0, i]) for i in numbers))
+  is_sampled = config.critic == 'samples'
 
   def actual():
-    samples = learner._bellman_target(batch, seeds)
-    critic = learner._critic_update(batch, samples, seeds.critic)
-    policy = learner._policy_update(batch, seeds.policy)
-    return {
-      'target': samples,
+    made = learner._objective.bellman_target(batch, seeds)
+    scale = config.multiquadric_h if is_sampled else 1.0
+    critic = learner._objective.critic_update(batch, made, seeds)
+    policy = learner._objective.policy_update(batch, seeds)
+    result = {
       'critic_loss': critic.metrics['critic_loss'],
       'critic': [scale * gradient for gradient in critic.gradients],
       'policy_loss': policy.metrics['policy_loss'],
       'policy': policy.gradients,
     }
+    if is_sampled:
+      result['target'] = made
+    else:
+      result.update(target=made.coefficients, weight=made.gradient_weight)
+      if config.targets == 'anchored':
+        result['trust'] = critic.metrics['trust']
+    if online.world_model is not None:
+      model = learner._world_model_update(batch, seeds.model)
+      result['world_model_loss'] = model.metrics['world_model_loss']
+      result['world_model'] = model.gradients
+    return result
 
   def expected():
+    model, directions = online.world_model, None
     latent = tf.zeros([B, 0], tf.float64)
-    if online.world_model is not None:
-      latent = learner._posterior(batch).sample(seed=seeds.latent)
-    draws = algorithm1.Draws(latent, *(learner._noise(batch, seed) for seed in seeds[2:]))
-    return algorithm1.stages(online, target.policy, target.critic, config, batch, draws)
+    if model is not None:
+      latent = objective.infer_latent(model, batch, seeds.latent)
+    draw = lambda seed: online.critic.draw_noise(seed, B, config.num_samples)
+    if not is_sampled and config.num_directions and config.sobolev != 'none':
+      size = A if config.sobolev == 'action' else S + A
+      directions = directional.random_directions(
+        seeds.directions, B, config.num_directions, size, tf.float64
+      )
+    draws = algorithm1.Draws(
+      _noise_of_posterior(model, batch, seeds.model),
+      latent,
+      *(draw(seed) for seed in (seeds.target, seeds.critic, seeds.policy)),
+      directions,
+    )
+    reference = algorithm1 if is_sampled else linear_critic
+    result = reference.stages(online, target.policy, target.critic, config, batch, draws)
+    if 'weight' in result and config.targets == 'anchored':
+      result['trust'] = np.mean(result['weight']) / config.sobolev_weight
+    return result
 
-  computed = actual()
-  for name, value in expected().items():
-    for x, y in zip(tf.nest.flatten(value), tf.nest.flatten(computed[name])):
-      scale_of_x = np.max(np.abs(x))
-      np.testing.assert_allclose(y, x, rtol=0, atol=1e-8 * scale_of_x, err_msg=name)
+  computed, wanted = actual(), expected()
+  assert computed.keys() == wanted.keys()
+  for name, value in wanted.items():
+    pairs = list(
+      zip(tf.nest.flatten(value), tf.nest.flatten(computed[name]), strict=True)
+    )
+    for x, y in pairs:
+      assert x.shape == y.shape
+      np.testing.assert_allclose(
+        y, x, rtol=0, atol=1e-8 * np.max(np.abs(x)), err_msg=name
+      )
+  # What is compared is not zero.
+  if 'weight' in wanted and config.trust != 'none' and config.targets == 'anchored':
+    assert np.count_nonzero(wanted['weight']) > B // 2

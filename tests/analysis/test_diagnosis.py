@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import environments
-from acme_dsdpg import networks as networks_lib
 from acme_dsdpg.agent import agents, presets
 from acme_dsdpg.analysis import (
   diagnosis,
@@ -20,8 +19,11 @@ from acme_dsdpg.analysis import (
   trained_agent,
 )
 from acme_dsdpg.running import checkpointing
+from tests.analysis.critics import NoisyCritic
 
-CONFIG = config_lib.DSDPGConfig(discount=0.5, n_step=2, targets='reconstructed')
+CONFIG = config_lib.DSDPGConfig(
+  critic='samples', discount=0.5, n_step=2, targets='reconstructed'
+)
 
 
 def _agent(config=CONFIG, **networks):
@@ -44,9 +46,7 @@ def test_obtained_returns_are_discounted_to_the_end():
 
 
 def test_returns_that_a_time_limit_cuts_short_are_left_out():
-  agent = _agent(
-    critic=networks_lib.FunctionCritic(lambda s, a, xi: s[:, 0] + a[:, 0] * xi[:, 0])
-  )
+  agent = _agent(critic=NoisyCritic(lambda s, a, xi: s[:, 0] + a[:, 0] * xi[:, 0]))
   assert diagnosis.horizon(0.5) == 4
   time = np.arange(11, dtype=np.float32)[:, np.newaxis]
   episode = dict(

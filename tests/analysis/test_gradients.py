@@ -17,6 +17,7 @@ from acme_dsdpg.analysis import (
   simulation,
   trained_agent,
 )
+from tests.analysis.critics import NoisyCritic
 
 SLOPE = np.array([[1.0, -2.0], [0.5, 3.0]])
 
@@ -63,12 +64,12 @@ def _quadratic_agent(**config):
   networks = types.SimpleNamespace(
     normalizer=lambda x: 2.0 * x,
     policy=lambda s: tf.concat([0.5 * s, tf.zeros_like(s)], axis=1),
-    critic=networks_lib.FunctionCritic(
+    critic=NoisyCritic(
       lambda s, a, noise: a[:, 0] + 4.0 * a[:, 1] + 6.0 * s[:, 0] + noise[:, 0]
     ),
   )
   policy = lambda observation: np.array([0.3, -0.99], np.float32)
-  config = config_lib.DSDPGConfig(discount=0.5, sigma=0.0, **config)
+  config = config_lib.DSDPGConfig(critic='samples', discount=0.5, sigma=0.0, **config)
   return trained_agent.TrainedAgent(config, networks, policy)
 
 
@@ -143,7 +144,7 @@ class LinearModel:
 
 def _cartpole_agent(simulator):
   config = config_lib.DSDPGConfig(
-    critic='point', num_critics=2, discount=0.9, hidden_sizes=(16, 16),
+    critic='features', num_features=4, discount=0.9, hidden_sizes=(16, 16),
     world_model_hidden_sizes=(16,),
   )  # fmt: skip
   spec = specs.make_environment_spec(simulator.environment)
@@ -166,13 +167,8 @@ def test_a_targets_gradient_is_the_difference_of_its_value_and_the_models_its_ow
   def target(state, action):
     reward, *raw = simulator.outcome(state, [action], 0.9)
     raw = np.array([raw], np.float32)
-    z = [
-      critic.samples(
-        networks.normalizer(raw), policy(raw[0])[np.newaxis], tf.zeros([1, 1, 0])
-      )
-      for critic in networks.critic.members
-    ]
-    return np.array([reward, 0.9 * np.mean(z)])
+    h = networks.critic(networks.normalizer(raw), policy(raw[0])[np.newaxis])
+    return np.array([reward, 0.9 * h[0, 0]])  # The mean return.
 
   step = np.array([0.1])
   for i, (state, action) in enumerate(zip(visited.states, visited.action)):

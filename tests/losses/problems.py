@@ -71,11 +71,15 @@ def _dot(x, matrix):
 
 
 class RealNetworks:
-  """The project's networks with random weights, so that every path matters."""
+  """The project's networks with random weights, so that every path matters.
+
+  The paper's critic and world model, unless overridden.
+  """
 
   def __init__(self, seed=0, **overrides):
     sizes = dict(hidden_sizes=(8, 8), world_model_hidden_sizes=(8, 8), noise_dim=K)
-    config = config_lib.DSDPGConfig(**{**sizes, **overrides})
+    kinds = dict(critic='samples', world_model='cvae', layer_norm=True)
+    config = config_lib.DSDPGConfig(**{**sizes, **kinds, **overrides})
     spec = specs.EnvironmentSpec(
       observations=specs.Array((S,), np.float32),
       actions=specs.BoundedArray((A,), np.float32, [-1.0, -2.0], [1.0, 3.0]),
@@ -131,7 +135,9 @@ def compute_target(problem, inputs, wrt, anchored=False, plain=False):
       algorithm1.copies(x, times) for x in (inputs.reward, inputs.next_observation)
     )
     model = sobolev.anchored(model, reward, next_observation)
-  critic = algorithm1.members(problem.critic) if plain else problem.critic
+  critic = (
+    getattr(problem, 'critic_function', problem.critic) if plain else problem.critic
+  )
   function = algorithm1.sobolev_target if plain else sobolev.sobolev_target
   return function(
     model,

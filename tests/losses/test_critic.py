@@ -1,11 +1,10 @@
-"""The point critic's squared errors."""
+"""Squared errors of Sobolev regressions."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from acme_dsdpg.losses import critic, sobolev
-from tests.losses import problems
+from acme_dsdpg.losses import critic
 from tests.oracles import sobolev as oracle
 
 
@@ -50,26 +49,3 @@ def test_eager_equals_compiled():
   np.testing.assert_allclose(
     compiled(x, y, 0.3), critic.sobolev_squared_error(x, y, 0.3), rtol=1e-12
   )
-
-
-@pytest.mark.parametrize('gradient_weight', [0.0, 1.0])
-def test_weight_gradient_through_the_input_gradients_is_the_finite_difference(
-  gradient_weight,
-):
-  networks = problems.RealNetworks(critic='point')
-  inputs = problems.Inputs(samples=1, noise=0)
-
-  def samples(source):
-    return sobolev.sobolev_samples(
-      source.critic, inputs.observation, inputs.action, inputs.noise, 'state_action'
-    )
-
-  y = samples(problems.RealNetworks(seed=1, critic='point'))
-  loss = lambda: tf.reduce_mean(
-    critic.sobolev_squared_error(samples(networks), y, gradient_weight)
-  )
-  slope, numeric = problems.slope_and_difference(
-    loss, networks.critic.trainable_variables
-  )
-  assert abs(slope) > 1e-3
-  np.testing.assert_allclose(slope, numeric, rtol=1e-5)

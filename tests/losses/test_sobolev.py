@@ -108,22 +108,6 @@ def test_each_pair_keeps_its_own_noise_and_its_copies_beside_each_other():
     np.testing.assert_allclose(x[b], _samples(ClosedForm(), alone, 'none')[0], rtol=1e-12)
 
 
-# Ensembles.
-
-
-@pytest.mark.parametrize('wrt', WRT)
-def test_an_ensembles_members_share_the_samples_out_in_order(wrt):
-  first, second = ClosedForm(seed=0), ClosedForm(seed=1)
-  ensemble = networks_lib.CriticEnsemble([first.critic, second.critic], 'critics')
-  inputs = Inputs()
-  x = sobolev.sobolev_samples(
-    ensemble, inputs.observation, inputs.action, inputs.noise, wrt
-  )
-  for problem, part in ((first, slice(0, M // 2)), (second, slice(M // 2, M))):
-    expected = _samples(problem, inputs, wrt, noise=inputs.noise[:, part])
-    np.testing.assert_allclose(x[:, part], expected, rtol=1e-12)
-
-
 @pytest.mark.parametrize(
   'kernel',
   [
@@ -131,9 +115,6 @@ def test_an_ensembles_members_share_the_samples_out_in_order(wrt):
     kernels.Multiquadric(100.0),
     kernels.RBF((0.5, 1.0, 10.0)),
     kernels.RationalQuadratic(),
-    kernels.Linear(),
-    # The gradient coordinates alone: the loss is through dz/da only.
-    kernels.Scaled(kernels.Linear(), (0.0, *[1.0] * (S + A))),
   ],
   ids=repr,
 )

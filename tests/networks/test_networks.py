@@ -26,7 +26,8 @@ def _spec(observations=None, actions=None):
 
 def _make(seed=0, dtype=tf.float64, **overrides):
   sizes = dict(hidden_sizes=(6, 6), world_model_hidden_sizes=(6, 6, 6), noise_dim=K)
-  config = config_lib.DSDPGConfig(**{**sizes, **overrides})
+  paper = dict(critic='samples', world_model='cvae', targets='reconstructed')
+  config = config_lib.DSDPGConfig(**{**sizes, **paper, **overrides})
   return networks_lib.make_networks(_spec(), config, seed, dtype)
 
 
@@ -207,9 +208,10 @@ def test_scalar_bounds_are_broadcast():
   np.testing.assert_allclose(policy(tf.zeros([1, S])), [[-1.0] * A], atol=1e-6)
 
 
-def test_point_critic_has_no_noise_inputs():
-  assert _weights(_make(critic='point').critic)['hidden_0/kernel'].shape == (S + A, 6)
-  assert _weights(_make().critic)['hidden_0/kernel'].shape == (S + A + K, 6)
+def test_only_the_papers_critic_has_noise_inputs():
+  for critic, size in (('point', S + A), ('features', S + A), ('samples', S + A + K)):
+    kernel = _weights(_make(critic=critic).critic)['hidden_0/kernel']
+    assert kernel.shape == (size, 6)
 
 
 def test_no_world_model_without_reconstructions():

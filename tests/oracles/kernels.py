@@ -22,10 +22,6 @@ def rational_quadratic(x, y, alpha):
   return (1.0 + squared_distance(x, y) / (2.0 * alpha)) ** (-alpha)
 
 
-def linear(x, y):
-  return sum(float(a) * float(b) for a, b in zip(x, y))
-
-
 def scaled(kernel, scales):
   def scaled_kernel(x, y):
     return kernel(
@@ -34,7 +30,3 @@ def scaled(kernel, scales):
     )
 
   return scaled_kernel
-
-
-def weighted_sum(terms):
-  return lambda x, y: sum(weight * kernel(x, y) for weight, kernel in terms)

@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 
-def _dot(a, b):
+def dot(a, b):
   return sum(float(x) * float(y) for x, y in zip(a, b))
 
 
@@ -27,7 +27,7 @@ class Critic:
 
   def _hidden(self, k, s, a, xi):
     return math.tanh(
-      _dot(self.u[k], s) + _dot(self.v[k], a) + _dot(self.w[k], xi) + self.b[k]
+      dot(self.u[k], s) + dot(self.v[k], a) + dot(self.w[k], xi) + self.b[k]
     )
 
   def value(self, s, a, xi):
@@ -49,7 +49,7 @@ class Policy:
     self.p = rng.normal(size=(action_size, state_size))
 
   def value(self, s):
-    return np.array([math.tanh(_dot(row, s)) for row in self.p])
+    return np.array([math.tanh(dot(row, s)) for row in self.p])
 
   def jacobian(self, s):
     """[A, S]."""
@@ -71,7 +71,7 @@ class Model:
 
   def value(self, s, a, eps):
     """Reward and next state."""
-    reward = _dot(self.q, s) + eps[0] * a[0]
+    reward = dot(self.q, s) + eps[0] * a[0]
     for j in range(len(a)):
       reward += 0.5 * self.m[j] * a[j] ** 2
       for i in range(len(s)):
@@ -79,7 +79,7 @@ class Model:
     return reward, np.array([s[i] + self._step(i, s, a, eps) for i in range(len(s))])
 
   def _step(self, i, s, a, eps):
-    return math.tanh(_dot(self.f[i], s) + _dot(self.g[i], a) + _dot(self.e[i], eps))
+    return math.tanh(dot(self.f[i], s) + dot(self.g[i], a) + dot(self.e[i], eps))
 
   def jacobians(self, s, a, eps):
     """dR/dx [X] and ds^/dx [S, X] for x = (s, a)."""

@@ -7,14 +7,16 @@ import sys
 import numpy as np
 import pytest
 
-from tests.oracles import cvae, sobolev
+from tests.oracles import cvae, directional, sobolev
 
 ORACLES = [p for p in pathlib.Path(__file__).parent.glob('*.py') if p.stem[:4] != 'test']
 S, A, L, K, M = 3, 2, 4, 2, 2
 
 
-def test_oracles_import_nothing_but_numpy_and_the_standard_library():
-  assert {'kernels', 'mmd', 'sobolev', 'cvae', 'mlp'} < {path.stem for path in ORACLES}
+def test_oracles_import_nothing_but_numpy_the_standard_library_and_oracles():
+  assert {'kernels', 'mmd', 'sobolev', 'directional', 'cvae', 'mlp'} < {
+    path.stem for path in ORACLES
+  }
   for path in ORACLES:
     for node in ast.walk(ast.parse(path.read_text('utf-8'))):
       names = []
@@ -23,7 +25,8 @@ def test_oracles_import_nothing_but_numpy_and_the_standard_library():
       elif isinstance(node, ast.ImportFrom):
         names = [node.module]
       for name in names:
-        assert name.split('.')[0] in {'numpy', *sys.stdlib_module_names}, path
+        ours = name.startswith('tests.oracles')
+        assert ours or name.split('.')[0] in {'numpy', *sys.stdlib_module_names}, path
 
 
 def _problem():
@@ -61,6 +64,22 @@ def test_target_gradient_is_the_finite_difference_of_its_value_only_with_gamma(p
   numeric = sobolev.numerical_gradient(value, np.concatenate([p['s'], p['a']]))
   rows = sobolev.target(**p, wrt='state_action', printed=printed)
   assert np.allclose(rows[0, 1:], numeric, atol=1e-8) is not printed
+
+
+def test_gradients_of_a_linear_critics_target_are_finite_differences():
+  p = _problem()
+  p['critic'] = directional.Critic(np.random.default_rng(1), S, A, K)
+  del p['noise']
+
+  def value(k):
+    return lambda x: directional.target(
+      **{**p, 's': x[:S], 'a': x[S:]}, directions=None, wrt='none'
+    )[0, k]
+
+  rows = directional.target(**p, directions=None, wrt='state_action')
+  for k in range(1 + K):
+    numeric = sobolev.numerical_gradient(value(k), np.concatenate([p['s'], p['a']]))
+    np.testing.assert_allclose(rows[1:, k], numeric, atol=1e-8)
 
 
 def test_gaussian_kl_is_the_mean_log_ratio():

@@ -1,13 +1,15 @@
-"""Algorithm 1 to the letter: what the learner computes, the long way.
+"""Algorithm 1 to the letter, for the paper's critic: a learner step, the long way.
 
 M copies of every row go through encoder, decoder, policy and critic, one tape is laid
 over all of them, and MMDs are taken over every pair. Nothing is shared with the losses,
-the critics' halves or the chunks of the package: networks are only called.
+the critic's halves or the chunks of the package: networks are only called.
 """
 
-from typing import Callable, Dict, List, NamedTuple, Sequence
+from typing import Callable, Dict, NamedTuple, Optional
 
 import tensorflow as tf
+
+from tests.reference import world_model
 
 # (observation [N, S], action [N, A], noise [N, K]) -> returns [N].
 Function = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
@@ -17,21 +19,20 @@ class Draws(NamedTuple):
   """All that is random in a step.
 
   Attributes:
-    latent: [B, L], drawn from the posterior (without a world model, ignored).
-    target: noise [B, M, K] of the target critic's samples, those of all critics.
-    critic: noise [B, M, K] of the critic's.
+    model: standard normal noise of the posterior in the world model's loss, [B, L].
+    latent: of the targets, drawn from the posterior, [B, L].
+    target: noise [B, M, K] of the target critic's samples; features [M, 1 + K].
+    critic: the same, of the critic's.
     policy: noise [B, M, K] of the policy's loss.
+    directions: of the gradients, [B, D, X]; None for all of them.
   """
 
+  model: tf.Tensor
   latent: tf.Tensor
   target: tf.Tensor
   critic: tf.Tensor
-  policy: tf.Tensor
-
-
-def members(critic) -> List[Function]:
-  """Returns the critics of an ensemble, or the one there is, as functions."""
-  return [member.__call__ for member in getattr(critic, 'members', [critic])]
+  policy: Optional[tf.Tensor] = None
+  directions: Optional[tf.Tensor] = None
 
 
 def copies(x: tf.Tensor, times: int) -> tf.Tensor:
@@ -39,43 +40,23 @@ def copies(x: tf.Tensor, times: int) -> tf.Tensor:
   return tf.repeat(x, times, axis=0)
 
 
-def returns(
-  critics: Sequence[Function],
-  observation: tf.Tensor,
-  action: tf.Tensor,
-  noise: tf.Tensor,
-) -> tf.Tensor:
-  """Evaluates [B * M] copies: the first M / C of each state by the first critic, ...
-
-  Args:
-    critics: C functions.
-    observation: [B * M, S].
-    action: [B * M, A].
-    noise: [B, M, K].
-  """
-  of_state = lambda rows: tf.reshape(rows, [*noise.shape[:2], rows.shape[-1]])
-  share = noise.shape[1] // len(critics)
-  z = []
-  for c, critic in enumerate(critics):
-    part = slice(c * share, (c + 1) * share)
-    inputs = [of_state(x)[:, part] for x in (observation, action, noise)]
-    flat = [tf.reshape(x, [-1, x.shape[-1]]) for x in inputs]
-    z.append(tf.reshape(critic(*flat), [-1, share]))
-  return tf.reshape(tf.concat(z, axis=1), [-1])
+def _flat(noise: tf.Tensor) -> tf.Tensor:
+  """Noise [B, M, K] of B * M copies."""
+  return tf.reshape(noise, [-1, noise.shape[-1]])
 
 
-def sobolev_samples(critics, observation, action, noise, wrt: str) -> tf.Tensor:
+def sobolev_samples(critic, observation, action, noise, wrt: str) -> tf.Tensor:
   """Samples [z ; dz/ds ; dz/da] at observation [B, S], action [B, A]: [B, M, D]."""
   num_samples = noise.shape[1]
   s, a = copies(observation, num_samples), copies(action, num_samples)
   with tf.GradientTape() as tape:
     tape.watch([s, a])
-    z = returns(critics, s, a, noise)
+    z = critic(s, a, _flat(noise))
   return _join(z, tape.gradient(z, [s, a]), wrt, num_samples)
 
 
 def sobolev_target(
-  model, policy, critics, observation, action, discount, noise, wrt: str = 'action'
+  model, policy, critic, observation, action, discount, noise, wrt: str = 'action'
 ) -> tf.Tensor:
   """Samples of the Sobolev Bellman target (Eqs. 15-18, 24), [B, M, D].
 
@@ -83,7 +64,7 @@ def sobolev_target(
     model: (s [B * M, S], a [B * M, A]) -> (reward [B * M], next observation [B * M, S]):
       a latent that it holds has M copies of each row as well.
     policy: [N, S] -> [N, A].
-    critics: functions.
+    critic: a function.
     observation: [B, S].
     action: [B, A].
     discount: [B].
@@ -95,7 +76,7 @@ def sobolev_target(
   with tf.GradientTape() as tape:
     tape.watch([s, a])
     reward, next_observation = model(s, a)
-    z = returns(critics, next_observation, policy(next_observation), noise)
+    z = critic(next_observation, policy(next_observation), _flat(noise))
     y = reward + copies(discount, num_samples) * z
   gradients = [None, None] if wrt == 'none' else tape.gradient(y, [s, a])
   return tf.stop_gradient(_join(y, gradients, wrt, num_samples))
@@ -107,33 +88,21 @@ def _join(z, gradients, wrt, num_samples):
   return tf.reshape(sample, [-1, num_samples, sample.shape[-1]])
 
 
-def critic_loss(samples: tf.Tensor, target: tf.Tensor, config) -> tf.Tensor:
-  """The loss of one critic's samples [B, M, D] against [B, N, D], mean over states."""
-  if config.critic == 'point':
-    squared = (samples - target) ** 2
-    weights = [1.0, *[config.sobolev_weight] * (samples.shape[-1] - 1)]
-    return tf.reduce_mean(squared @ tf.constant(weights, samples.dtype)[:, tf.newaxis])
-
-  scales = [1.0, *[config.gradient_scale] * (samples.shape[-1] - 1)]
-
-  def kernel(x, y):
-    difference = (x - y) * tf.constant(scales, x.dtype)
-    distance = tf.reduce_sum(difference**2, axis=-1)
-    value = -tf.sqrt(1.0 + config.multiquadric_h**2 * distance)
-    return value + config.linear_return_weight * x[..., 0] * y[..., 0]
+def mmd2(samples: tf.Tensor, target: tf.Tensor, h: float, unbiased: bool) -> tf.Tensor:
+  """MMD^2 of samples [B, M, D] and [B, N, D] under the multiquadric, [B]."""
 
   def mean_of_pairs(x, y, distinct):
     pairs = [
-      kernel(x[:, i], y[:, j])
+      -tf.sqrt(1.0 + h**2 * tf.reduce_sum((x[:, i] - y[:, j]) ** 2, axis=-1))
       for i in range(x.shape[1])
       for j in range(y.shape[1])
       if not distinct or i != j
     ]
     return tf.reduce_mean(pairs, axis=0)
 
-  return tf.reduce_mean(
-    mean_of_pairs(samples, samples, config.unbiased_mmd)
-    + mean_of_pairs(target, target, config.unbiased_mmd)
+  return (
+    mean_of_pairs(samples, samples, unbiased)
+    + mean_of_pairs(target, target, unbiased)
     - 2.0 * mean_of_pairs(samples, target, False)
   )
 
@@ -141,35 +110,30 @@ def critic_loss(samples: tf.Tensor, target: tf.Tensor, config) -> tf.Tensor:
 def stages(
   networks, target_policy, target_critic, config, batch, draws: Draws
 ) -> Dict[str, object]:
-  """The target, and loss and gradients of critic and policy, of one learner step.
+  """The target, and loss and gradients of each network, of one learner step.
 
   Args:
     networks: online.
     target_policy: a network.
     target_critic: a network.
     config: the agent's.
-    batch: `learning.Batch`.
+    batch: `batches.Batch`.
     draws: what the learner draws.
 
   Returns:
-    'target' [B, M, D], 'critic_loss', 'critic' (gradients), 'policy_loss', 'policy'.
+    'target' [B, M, D]; of each of 'critic', 'policy' and, if there is one,
+    'world_model' its gradients, and under '..._loss' its loss.
   """
   times = draws.target.shape[1]
-  latent = copies(draws.latent, times)
   outcome = batch.model_outcome
-  observed = (copies(outcome.reward, times), copies(outcome.next_observation, times))
-
-  def model(s, a):
-    if config.targets == 'observed':
-      return observed
-    reward, next_observation = networks.world_model.decode(s, a, latent)
-    if config.targets == 'reconstructed':
-      return reward, next_observation
-    return tuple(
-      x + tf.stop_gradient(y - x) for x, y in zip((reward, next_observation), observed)
-    )
-
-  arguments = (target_policy, members(target_critic), batch.observation, batch.action)
+  model = world_model.transition_model(
+    networks.world_model,
+    config.targets,
+    copies(draws.latent, times),
+    copies(outcome.reward, times),
+    copies(outcome.next_observation, times),
+  )
+  arguments = (target_policy, target_critic, batch.observation, batch.action)
   target = sobolev_target(
     model, *arguments, outcome.discount, draws.target, config.sobolev
   )
@@ -183,21 +147,22 @@ def stages(
     )
     target = tf.concat([values, target[..., 1:]], axis=-1)
 
-  critics = members(networks.critic)
+  critic = networks.critic
   with tf.GradientTape() as tape:
     samples = sobolev_samples(
-      critics, batch.observation, batch.action, draws.critic, config.sobolev
+      critic, batch.observation, batch.action, draws.critic, config.sobolev
     )
-    parts = tf.split(samples, config.num_critics, axis=1)
-    loss = tf.reduce_mean([critic_loss(part, target, config) for part in parts])
+    each = mmd2(samples, target, config.multiquadric_h, config.unbiased_mmd)
+    loss = tf.reduce_mean(each)
   result = {
     'target': target,
     'critic_loss': loss,
-    'critic': tape.gradient(loss, networks.critic.trainable_variables),
+    'critic': tape.gradient(loss, critic.trainable_variables),
   }
   with tf.GradientTape() as tape:
     s = copies(batch.observation, draws.policy.shape[1])
-    policy_loss = -tf.reduce_mean(returns(critics, s, networks.policy(s), draws.policy))
+    policy_loss = -tf.reduce_mean(critic(s, networks.policy(s), _flat(draws.policy)))
   result['policy_loss'] = policy_loss
   result['policy'] = tape.gradient(policy_loss, networks.policy.trainable_variables)
+  result.update(world_model.stage(networks.world_model, config, batch, draws.model))
   return result

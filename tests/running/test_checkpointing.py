@@ -190,10 +190,10 @@ def _record(workdir, **agent):
 
 
 def test_a_field_younger_than_the_checkpoint_had_its_default(copy):
-  _record(copy, num_critics=None)
+  _record(copy, layer_norm=None)
   assert checkpointing.start_from_newest(str(copy), CONFIG) is not None
-  changed = presets.make_config({**runs.TINY, 'num_critics': 2})
-  with pytest.raises(config_lib.ConfigError, match='num_critics was 1, is 2'):
+  changed = presets.make_config({**runs.TINY, 'layer_norm': False})
+  with pytest.raises(config_lib.ConfigError, match='layer_norm was True, is False'):
     checkpointing.start_from_newest(str(copy), changed)
 
 

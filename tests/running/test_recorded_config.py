@@ -15,12 +15,21 @@ RECORDED = pathlib.Path(__file__).with_name('recorded')
 # What of them this version cannot say.
 RETIRED = {
   'first_curves_dsdpg': {},  # 49 fields.
-  'first_curves_anchored_n_step': {'targets': 'anchored'},
+  'first_curves_anchored_n_step': {'targets': 'anchored', 'linear_return_weight': 100.0},
   'd4pg': {},
-  'bounded_gradients': {'max_sobolev_ratio': 0.5, 'return_kernel_weight': 1.0},
-  'two_gradient_scales': {'action_gradient_scale': 1.0, 'state_gradient_scale': 0.1},
-  'two_critics': {},  # 61 fields, those of 0.5.0.
-}
+  'bounded_gradients': {
+    'max_sobolev_ratio': 0.5, 'return_kernel_weight': 1.0, 'linear_return_weight': 100.0
+  },
+  'two_gradient_scales': {
+    'action_gradient_scale': 1.0, 'state_gradient_scale': 0.1,
+    'linear_return_weight': 100.0,
+  },
+  # 61 fields, those of 0.5.0.
+  'two_critics': {'num_critics': 2, 'linear_return_weight': 100.0},
+  # The default agent before the critic of features.
+  'anchored_samples': {'linear_return_weight': 100.0, 'gradient_scale': 0.1},
+}  # fmt: skip
+LAST_COMMIT = {name: 'c179efa' for name in RETIRED} | {'anchored_samples': 'df7be3b'}
 
 
 def _read(name):
@@ -65,22 +74,20 @@ def test_a_baseline_keeps_the_fields_that_applied_to_it():
 
 
 @pytest.mark.parametrize(
-  ('name', 'targets', 'scale'),
-  [
-    ('first_curves_dsdpg', 'reconstructed', 1.0),
-    ('two_critics', 'anchored', 1.0),
-    ('two_gradient_scales', 'anchored', 1.0),
-  ],
+  ('name', 'targets'),
+  [('first_curves_dsdpg', 'reconstructed'), ('two_critics', 'anchored')],
 )
-def test_renamed_fields_are_read_under_their_new_names(name, targets, scale):
-  agent = _read(name).config.dsdpg
-  assert (agent.targets, agent.gradient_scale) == (targets, scale)
+def test_renamed_values_are_read_under_their_new_names(name, targets):
+  assert _read(name).config.dsdpg.targets == targets
 
 
-def test_a_field_younger_than_the_record_has_its_default():
+def test_a_field_younger_than_the_record_has_the_value_that_changes_nothing():
   config = _read('first_curves_dsdpg').config
-  assert config.dsdpg.num_critics == 1
   assert config.limits == config_lib.FaultLimits()
+  agent = config.dsdpg
+  assert (agent.world_model, agent.trust, agent.num_directions) == ('cvae', 'none', 0)
+  # All of the records' agents learned the model's dr/da.
+  assert agent.reward_slope
 
 
 @pytest.mark.parametrize('name', RETIRED)
@@ -97,7 +104,7 @@ def test_a_run_resumes_where_every_retired_field_is_off(name, tmp_path):
     run_directory.prepare(str(tmp_path), config, fresh=False)
   for field, value in RETIRED[name].items():
     assert f'{field}={value!r}' in str(caught.value)
-  assert 'resumed at commit c179efa.' in str(caught.value)
+  assert f'resumed at commit {LAST_COMMIT[name]}.' in str(caught.value)
   assert (tmp_path / 'config.json').read_text() == before
 
 
@@ -115,13 +122,18 @@ def test_a_run_resumes_where_every_retired_field_is_off(name, tmp_path):
     ('return_kernel_weight', 0.0, 1.0),
     ('samples_per_insert_tolerance_rate', 0.1, 0.2),
     ('world_model_updates', 1, 4),
-    ('policy_num_samples', 3, 50),
+    ('policy_num_samples', 10, 50),
+    ('num_critics', 1, 2),
+    ('linear_return_weight', 0.0, 100.0),
+    ('gradient_scale', 1.0, 0.1),
     ('rbf_bandwidths', [1.0], None),  # Of a kernel that was not used.
     ('rational_quadratic_alpha', 2.0, None),
   ],
 )
 def test_each_retired_field_is_off_at_one_value(field, off, on):
-  recorded = _recorded('two_critics')
+  recorded = _recorded('first_curves_dsdpg')
+  for scale in ('action_gradient_scale', 'state_gradient_scale'):
+    del recorded['dsdpg'][scale]  # The elder name of one of them.
   recorded['dsdpg'][field] = off
   assert not recorded_config.read(json.dumps(recorded)).retired
   if on is not None:
@@ -135,6 +147,23 @@ def test_a_policy_number_of_samples_is_nothing_to_a_point_critic():
   assert not recorded_config.read(json.dumps(recorded)).retired
 
 
+@pytest.mark.parametrize(
+  ('field', 'switches'),
+  [
+    ('linear_return_weight', dict(critic='point')),
+    ('gradient_scale', dict(critic='point')),
+    ('gradient_scale', dict(sobolev='none', targets='reconstructed')),
+  ],
+)
+def test_a_kernels_fields_are_nothing_to_agents_that_did_not_use_them(field, switches):
+  recorded = _recorded('anchored_samples')
+  off = dict(linear_return_weight=0.0, gradient_scale=1.0)
+  recorded['dsdpg'].update({**off, field: 0.5})
+  assert recorded_config.read(json.dumps(recorded)).retired == {field: 0.5}
+  recorded['dsdpg'].update(switches)
+  assert not recorded_config.read(json.dumps(recorded)).retired
+
+
 @pytest.mark.parametrize('agent', presets.AGENTS)
 def test_what_this_version_records_it_reads(agent):
   config = presets.make_config({'agent': agent, 'max_skipped_updates': 3, 'seed': 7})
@@ -142,10 +171,15 @@ def test_what_this_version_records_it_reads(agent):
   assert (recorded.config, recorded.retired) == (config, {})
 
 
-def test_what_a_record_lacks_is_the_default_and_not_what_a_preset_makes_of_it():
+def test_what_a_record_lacks_is_the_default_and_not_what_a_preset_makes_of_it(
+  monkeypatch,
+):
+  preset = {**presets.AGENTS['ddpg'], 'sigma': 0.7}
+  monkeypatch.setitem(presets.AGENTS, 'ddpg', preset)
   recorded = json.loads(presets.make_config({'agent': 'ddpg'}).to_json())
-  assert recorded['dsdpg'].pop('kl_weight') == 0.1
-  assert recorded_config.read(json.dumps(recorded)).config.dsdpg.kl_weight == 1.0
+  assert recorded['dsdpg'].pop('sigma') == 0.7
+  default = config_lib.DSDPGConfig().sigma
+  assert recorded_config.read(json.dumps(recorded)).config.dsdpg.sigma == default
 
 
 def test_unknown_fields_and_bad_values_are_refused():

@@ -166,10 +166,13 @@ def test_a_gradient_that_is_not_used_is_refused():
     (lambda g: supervised.SobolevTrainer([g], num_samples=0), 'num_samples=0'),
     (lambda g: supervised.SobolevTrainer([g], noise_dim=3), 'noise_dim=3'),
     (
-      lambda g: supervised.SobolevTrainer([g], kernels.Linear(), num_samples=4),
+      lambda g: supervised.SobolevTrainer([g], kernels.RBF((1.0,)), num_samples=4),
       'noise_dim=0',
     ),
-    (lambda g: supervised.SobolevTrainer([g], kernels.Linear(), 1, 3), 'num_samples=1'),
+    (
+      lambda g: supervised.SobolevTrainer([g], kernels.RBF((1.0,)), 1, 3),
+      'num_samples=1',
+    ),
     (lambda g: supervised.SobolevTrainer([tf.keras.Sequential()]), 'build'),
     (lambda g: kernels.RBF((float('nan'),)), 'greater than 0'),
     (lambda g: supervised.SobolevTrainer([g], num_samples=4), 'takes num_samples=1'),
