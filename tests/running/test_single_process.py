@@ -253,9 +253,9 @@ def test_seeds_in_one_process_leave_nothing_and_need_no_more_than_a_path(
     assert run_directory.load(workdir) == config
     assert checkpointing.newest(str(workdir)).counts['learner_steps'] > 0
     assert acme_dsdpg.load_policy(workdir)(np.ones(3)).shape == (1,)
-  # Those of gRPC end when they like.
-  runs.wait_for(lambda: _held()[0] <= held[0][0])
   assert held[3][1] <= held[0][1]
+  # Threads of gRPC end when they like.
+  runs.wait_for(lambda: _held()[0] <= held[0][0])
   assert not os.listdir(elsewhere)
   assert 'nothing will be learned' not in capsys.readouterr().out
 
