@@ -187,7 +187,7 @@ def test_a_learner_that_diverges_ends_the_run_and_keeps_the_batch(tmp_path):
   assert '5 updates in a row met losses or gradients that are not finite' in said
   assert str(tmp_path / 'offending_batch.npz') in said
   with np.load(tmp_path / 'offending_batch.npz') as batch:
-    assert batch['observation'].shape == (8, 3)
+    assert batch['observation'].shape == (8, 6, 3)
     assert all(np.all(np.isfinite(batch[name])) for name in batch.files)
   # What is broken is not saved.
   assert checkpointing.newest(str(tmp_path)).counts['learner_steps'] == 0
