@@ -20,9 +20,11 @@ from absl import flags
 import acme
 from dm_control import suite
 import numpy as np
+import psutil
 import reverb
 import tensorflow as tf
 
+from acme_dsdpg import config as config_lib
 from acme_dsdpg import environments
 from acme_dsdpg.agent import agents, presets
 from acme_dsdpg.running import checkpointing, command_line, environment_guard
@@ -46,13 +48,13 @@ def in_turn(functions, repeats=7):
 
 
 def make(**overrides):
-  """Makes config, builder, networks, and a batch of random transitions."""
+  """Makes config, builder, networks, and the random batches of a learner's call."""
   config = presets.make_config(overrides)
   builder = agents.make_builder(config.agent, config.dsdpg)
-  draw = lambda of: tf.random.normal([config.dsdpg.batch_size, *of.shape], dtype=of.dtype)
   (table,) = builder.make_replay_tables(SPEC)
-  batch = tf.nest.map_structure(draw, table.info.signature)
-  return config, builder, builder.make_networks(SPEC), batch
+  sizes = config_lib.UPDATES_PER_CALL, config.dsdpg.batch_size
+  block = tf.random.normal([*sizes, *table.info.signature.shape])
+  return config, builder, builder.make_networks(SPEC), block
 
 
 def serve(builder, directory, checkpoint=None):
@@ -67,8 +69,12 @@ def make_episode(builder, networks, client=None, environment=WALKER):
   """Makes a function that acts an episode, written to replay where there is a client."""
   policy = networks.make_acting_policy()
   adder = client and builder.make_adder(client)
-  actor = builder.make_actor(builder.make_behavior_policy(SPEC, policy), policy, adder)
-  return environment_guard.GuardedLoop(environment, actor, 5, print).run_episode
+  behavior_policy = builder.make_behavior_policy(SPEC, policy, seed=0)
+  actor = builder.make_actor(behavior_policy, policy, adder)
+  loop = environment_guard.GuardedLoop(
+    environment, actor, 5, print, adder=adder, should_update=False
+  )
+  return loop.run_episode
 
 
 def acting(directory):
@@ -93,29 +99,39 @@ def acting(directory):
 
 
 def step(_):
-  """Measures the learner's step and its compilation, of several agents."""
+  """Measures a step of a learner's call, and its compilation, of several agents."""
   learners = {name: dict(agent=name) for name in ('ddpg', 'dsdpg', 'dsdpg_anchored')}
   functions = {}
   for name, overrides in {**learners, 'dsdpg, paper size': PAPER}.items():
-    _, builder, networks, batch = make(**overrides)
-    batches = iter(lambda batch=batch: reverb.ReplaySample(None, batch), None)
-    functions[name] = builder.make_learner(SPEC, networks, batches).step
+    _, builder, networks, block = make(**overrides)
+    blocks = iter(lambda block=block: reverb.ReplaySample(None, block), None)
+    functions[name] = builder.make_learner(SPEC, networks, blocks).step
   seconds = in_turn(functions)
   keys = ('milliseconds', 'times ddpg', 'seconds to compile')
-  figures = lambda first, s: zip(keys, (1e3 * s, s / seconds['ddpg'][1], first - s))
+  of_one = lambda s: 1e3 * s / config_lib.UPDATES_PER_CALL
+  figures = lambda first, s: zip(keys, (of_one(s), s / seconds['ddpg'][1], first - s))
   return {name: dict(figures(*value)) for name, value in seconds.items()}
 
 
 def run(directory):
-  """Measures a run of 20,000 steps with the default agent."""
+  """Measures a run with the default agent, and one with `ddpg` of the default length."""
+  lengths = {presets.DEFAULT_AGENT: 20_000, 'ddpg': 100_000}
+  return {
+    f'{agent}, {num_steps} steps': _run(f'{directory}/{agent}', agent, num_steps)
+    for agent, num_steps in lengths.items()
+  }
+
+
+def _run(workdir, agent, num_steps):
   command = [sys.executable, str(ROOT / 'launchers/run_dsdpg.py'), '--env=walker']
-  command += ['--num_steps=20000', '--num_threads=1', f'--workdir={directory}/run']
-  start, evaluated = time.time(), None
-  process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+  command += [f'--agent={agent}', f'--num_steps={num_steps}', f'--workdir={workdir}']
+  start, learned = time.time(), None
+  process = psutil.Popen([*command, '--num_threads=1'], stdout=subprocess.PIPE, text=True)
   for line in process.stdout:
-    evaluated = evaluated or line.startswith('evaluation') and time.time() - start
+    if learned is None and line.startswith('step') and ' 0 updates' not in line:
+      learned = sum(process.cpu_times()[:2])  # An episode later, of a second or so.
   _, status, usage = os.wait4(process.pid, 0)
-  result = {'exit status': status, 'seconds to the first evaluation': evaluated}
+  result = {'exit status': status, 'CPU seconds to the first updates': learned}
   result.update({'seconds': time.time() - start, 'GiB at most': usage.ru_maxrss / 2**20})
   return {**result, 'CPU seconds': usage.ru_utime + usage.ru_stime}
 

@@ -114,13 +114,14 @@ class _Run:
         tables,
         checkpointer=checkpointing.replay_checkpointer(workdir, checkpoint, tables),
       )
-    self._client = reverb.Client(f'localhost:{self._server.port}')
-    _check_answers(self._client)
+      self._client = reverb.Client(f'localhost:{self._server.port}')
+      _check_answers(self._client)
+      iterator = builder.make_dataset_iterator(self._client)
     self._learner_logger = run_loggers.make_logger(workdir, 'learner', 'learner_steps')
     learner = builder.make_learner(
       spec,
       networks,
-      builder.make_dataset_iterator(self._client),
+      iterator,
       config.seed,
       child('learner'),
       self._learner_logger,

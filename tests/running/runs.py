@@ -12,6 +12,7 @@ import time
 
 import psutil
 
+from acme_dsdpg import config as config_lib
 from acme_dsdpg.agent import presets
 from acme_dsdpg.running import log_files
 
@@ -171,7 +172,8 @@ def steps(workdir, label, key='actor_steps'):
 def updates_due(steps):
   """Learner steps after so many environment steps of a TINY run in one process."""
   ratio = TINY['samples_per_insert'] / TINY['batch_size']
-  return max(0, int((steps - TINY['min_replay_size']) * ratio))
+  due = max(0, int((steps - TINY['min_replay_size']) * ratio))
+  return due - due % config_lib.UPDATES_PER_CALL  # A call takes as many.
 
 
 def wait_for(condition, interval=0.02):
