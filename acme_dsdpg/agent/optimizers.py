@@ -59,7 +59,7 @@ class _MomentOptimizer(tf.Module):
     self.beta_1, self.beta_2 = beta_1, beta_2
     self.iterations = tf.Variable(0, trainable=False, dtype=tf.int64, name='iterations')
     size = sum(variable.shape.num_elements() for variable in variables)
-    zeros = tf.zeros([size], variables[0].dtype)
+    zeros = tf.zeros([size], variables[0].dtype if variables else tf.float32)
     self.first_moments = tf.Variable(zeros, trainable=False, name='first_moments')
     self.second_moments = tf.Variable(zeros, trainable=False, name='second_moments')
 

@@ -456,7 +456,7 @@ def test_a_latent_takes_the_actions_effect_unless_the_model_has_a_mean(kind, is_
   problem = dataclasses.replace(_problem(multiplicative=False), d=np.ones(2))
   derivative, truth = _model_derivative(kind, problem), problem.B[:, 0]
   error = np.linalg.norm(derivative - truth) / np.linalg.norm(truth)
-  print(kind, error)
+
   assert (error < 0.1) == is_right
 
 
@@ -489,5 +489,5 @@ def test_the_policy_comes_to_the_optimal_gain(switches):
   for _ in range(800):
     learner.step()
   distance = np.linalg.norm(networks.policy.gain - best) / np.linalg.norm(best)
-  print(switches, distance)
+
   assert distance < 0.1  # It was 1.
