@@ -402,10 +402,9 @@ def _train_features(world_model: str) -> Dict[str, float]:
 def test_the_joint_law_of_return_and_gradient_needs_the_models_latent():
   # ds+/da, and with it dz/da, is random: f alone has its mean only.
   with_g, without = map(_train_features, ('residual_cvae', 'mean'))
-  limits = dict(joint_distance=0.2, mean_action_gradient=0.15)
-  _assert_within(with_g, **limits)
-  assert without['joint_distance'] > 1.3 * with_g['joint_distance']
-  assert without['mean_action_gradient'] > limits['mean_action_gradient']
+  _assert_within(with_g, joint_distance=0.15, mean_action_gradient=0.12)
+  assert without['joint_distance'] > 0.2
+  assert without['mean_action_gradient'] > 0.18
 
 
 # World models.
