@@ -22,11 +22,14 @@ acme_dsdpg.set_up()
 
 from absl import flags
 
-from acme_dsdpg.analysis import sweeps
+from acme_dsdpg.analysis import sweeps, trials
 from acme_dsdpg.running import command_line, paths, signals
 
 _OUTPUT = flags.DEFINE_string('output', 'runs', 'Directory of the run directories.')
 _PARALLEL = flags.DEFINE_integer('parallel', 2, 'Runs at once, one thread each.', 1)
+_TRIALS = flags.DEFINE_string(
+  'trials', None, 'CSV file that the row of each run is added to as it ends.'
+)
 _DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Say where the runs stand and stop.')
 
 
@@ -40,8 +43,12 @@ def main(path):
   if _DRY_RUN.value:
     return
   launcher = pathlib.Path(__file__).resolve().with_name('run_dsdpg.py')
+  record = lambda run: None
+  if _TRIALS.value is not None:
+    rows, commit = paths.absolute(_TRIALS.value, 'trials'), trials.commit_of(launcher)
+    record = lambda run: trials.append(rows, run, commit)
   with signals.handled_by(signal.default_int_handler):
-    complete = sweeps.work(runs, _PARALLEL.value, launcher)
+    complete = sweeps.work(runs, _PARALLEL.value, launcher, record)
   print(sweeps.screen(runs))
   if not complete:
     sys.exit(1)

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import environments
@@ -153,13 +153,19 @@ def screen(runs: Sequence[Run]) -> str:
   return '\n'.join([*lines, f'{len(runs)} runs: {summary}'])
 
 
-def work(runs: Sequence[Run], parallel: int, launcher: pathlib.Path) -> bool:
+def work(
+  runs: Sequence[Run],
+  parallel: int,
+  launcher: pathlib.Path,
+  on_complete: Callable[[Run], None] = lambda run: None,
+) -> bool:
   """Runs what is not complete; interrupted, it stops its processes and raises.
 
   Args:
     runs: `read_sweep`'s.
     parallel: number of processes at a time.
     launcher: the program that is started for each run.
+    on_complete: called with each run that comes to its end.
 
   Returns:
     Whether all runs are complete.
@@ -178,6 +184,8 @@ def work(runs: Sequence[Run], parallel: int, launcher: pathlib.Path) -> bool:
         run.failed = status != 0
         if run.failed:
           print(f'failed with status {status}: see {run.workdir}.out', flush=True)
+        elif run.complete:
+          on_complete(run)
       if sys.stdout.isatty() and time.time() - shown > _REFRESH:
         shown = time.time()
         print(f'\033[H\033[2J{screen(runs)}', flush=True)

@@ -57,15 +57,14 @@ def append(path: str, run: sweeps.Run, commit: str):
     writer.writerow(row)
 
 
-def current_commit(root: pathlib.Path) -> str:
-  """Returns the short hash of a checkout's commit, '+' behind it where files differ."""
-  git = ['git', '-C', str(root)]
+def commit_of(launcher: pathlib.Path) -> str:
+  """Returns the short hash of a launcher's checkout, '+' behind it where files differ."""
+  git = ['git', '-C', str(launcher.parent)]
+  read = lambda *command: subprocess.run(
+    [*git, *command], capture_output=True, text=True, check=True
+  ).stdout.strip()
   try:
-    read = lambda *command: subprocess.run(
-      [*git, *command], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    return read('rev-parse', '--short', 'HEAD') + '+' * bool(
-      read('status', '--porcelain', '--untracked-files=no')
-    )
+    commit = read('rev-parse', '--short', 'HEAD')
+    return commit + '+' * bool(read('status', '--porcelain', '--untracked-files=no'))
   except (OSError, subprocess.CalledProcessError):
     return 'unknown'
