@@ -191,8 +191,10 @@ def test_what_fails_is_named_and_what_is_complete_is_skipped(tmp_path, capsys):
   launcher.write_text(LAUNCHER)
   path = _write(tmp_path / 's.json', _block(seeds=[0, 1, 2], overrides=TINY))
   runs = sweeps.read_sweep(path, str(tmp_path))
-  assert not sweeps.work(runs, 2, launcher)
+  completed = []
+  assert not sweeps.work(runs, 2, launcher, completed.append)
   assert [run.state for run in runs] == ['complete', 'failed', 'complete']
+  assert {run.workdir for run in completed} == {runs[0].workdir, runs[2].workdir}
   printed = capsys.readouterr().out
   assert printed == f'failed with status 1: see {runs[1].workdir}.out\n'
   assert pathlib.Path(f'{runs[1].workdir}.out').read_text() == 'no luck\n'
