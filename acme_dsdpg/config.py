@@ -241,18 +241,6 @@ class DSDPGConfig(_Checks):
       f'at most max_replay_size={self.max_replay_size}',
     )
     check(
-      not (self.trust == 'mean' and self.world_model == 'cvae' and self._uses_trust),
-      'trust',
-      self.trust,
-      "none or reconstruction with world_model='cvae', which has no mean",
-    )
-    check(
-      not (self.trust == 'typical' and self.world_model == 'mean' and self._uses_trust),
-      'trust',
-      self.trust,
-      "none or mean with world_model='mean', which has no latent",
-    )
-    check(
       self.sobolev == 'none' or self.targets != 'observed',
       'targets',
       self.targets,
@@ -271,6 +259,18 @@ class DSDPGConfig(_Checks):
       'num_samples',
       self.num_samples,
       '2 or more with unbiased_mmd',
+    )
+    check(
+      not (self.trust == 'mean' and self.world_model == 'cvae' and self._uses_trust),
+      'trust',
+      self.trust,
+      "none or reconstruction with world_model='cvae', which has no mean",
+    )
+    check(
+      not (self.trust == 'typical' and self.world_model == 'mean' and self._uses_trust),
+      'trust',
+      self.trust,
+      "none or mean with world_model='mean', which has no latent",
     )
 
   @property
