@@ -114,17 +114,20 @@ def step(_):
 
 
 def run(directory):
-  """Measures a run with the default agent, and one with `ddpg` of the default length."""
-  lengths = {presets.DEFAULT_AGENT: 20_000, 'ddpg': 100_000}
+  """Measures runs of 100,000 steps."""
+  agents_flags = {
+    f'{presets.DEFAULT_AGENT}, an update every 2 steps': ['--samples_per_insert=32'],
+    'ddpg, an update every 8 steps': ['--agent=ddpg', '--samples_per_insert=8'],
+  }
   return {
-    f'{agent}, {num_steps} steps': _run(f'{directory}/{agent}', agent, num_steps)
-    for agent, num_steps in lengths.items()
+    name: _run([f'--workdir={directory}/{i}', *flags])
+    for i, (name, flags) in enumerate(agents_flags.items())
   }
 
 
-def _run(workdir, agent, num_steps):
+def _run(run_flags):
   command = [sys.executable, str(ROOT / 'launchers/run_dsdpg.py'), '--env=walker']
-  command += [f'--agent={agent}', f'--num_steps={num_steps}', f'--workdir={workdir}']
+  command += ['--num_steps=100000', *run_flags]
   start, learned = time.time(), None
   process = psutil.Popen([*command, '--num_threads=1'], stdout=subprocess.PIPE, text=True)
   for line in process.stdout:
