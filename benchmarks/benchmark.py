@@ -20,6 +20,7 @@ acme_dsdpg.set_up()
 
 from absl import flags
 import acme
+from acme.utils import loggers
 from dm_control import suite
 import numpy as np
 import reverb
@@ -72,10 +73,15 @@ def make_episode(builder, networks, client=None, environment=WALKER):
   adder = client and builder.make_adder(client)
   behavior_policy = builder.make_behavior_policy(SPEC, policy, seed=0)
   actor = builder.make_actor(behavior_policy, policy, adder)
-  loop = environment_guard.GuardedLoop(
-    environment, actor, 5, print, adder=adder, should_update=False
-  )
-  return loop.run_episode
+  if isinstance(environment, environment_guard.GuardedEnvironment):
+    make_loop = lambda **kwargs: environment_guard.GuardedLoop(
+      environment, actor, 5, print, adder=adder, **kwargs
+    )
+  else:
+    make_loop = lambda **kwargs: acme.EnvironmentLoop(
+      environment, actor, logger=loggers.NoOpLogger(), **kwargs
+    )
+  return make_loop(should_update=False).run_episode
 
 
 def acting(directory):
