@@ -148,7 +148,7 @@ def _run(run_flags):
   while not ended:
     time.sleep(0.1)
     # Not the usage's own figure, in which this process counts, as it was forked.
-    with contextlib.suppress(OSError, AttributeError):
+    with contextlib.suppress(OSError, TypeError):
       status = pathlib.Path(f'/proc/{process.pid}/status').read_text()
       peak = int(re.search(r'VmHWM:\s*(\d+)', status)[1])
     ended, code, usage = os.wait4(process.pid, os.WNOHANG)
