@@ -166,22 +166,6 @@ class GuardedEnvironment(dm_env.Environment):
   def discount_spec(self):
     return self._specs['discount']
 
-  def run(self, episode: Callable[[], Any]) -> Any:
-    """Returns `episode()`, called in the environment's thread.
-
-    Each step costs a third of a bare one less than from another thread.
-
-    Raises:
-      EnvironmentFaultError: a call of the environment took longer than the time limit.
-      BaseException: whatever the episode raises.
-    """
-    if self._worker is None:  # As its reset will say.
-      return episode()
-    try:
-      return self._worker.run(episode, self._timeout)
-    except TimeLimitError as e:
-      raise EnvironmentFaultError(str(e)) from None
-
   def _call(self, name: str, *args: Any) -> dm_env.TimeStep:
     environment, worker = self._environment, self._worker
     if self._is_closed:
@@ -245,10 +229,6 @@ def _simulators(environment: dm_env.Environment) -> Iterator[Any]:
     yield getattr(environment, 'unwrapped', environment)
 
 
-class _Abandoned(BaseException):
-  """Ends an episode that nobody waits for any more."""
-
-
 class _Worker:
   """A thread that calls, so that its caller can stop waiting.
 
@@ -258,94 +238,39 @@ class _Worker:
 
   def __init__(self):
     self.hangs = False
-    self._is_abandoned = False
-    self._call = None  # What the thread itself is calling, anew for each call.
     self._calls = queue.SimpleQueue()
-    self._thread = threading.Thread(target=self._work, daemon=True)
-    self._thread.start()
+    threading.Thread(target=self._work, daemon=True).start()
 
   def call(self, function: Callable[..., Any], args: Any, timeout: float) -> Any:
-    """Returns `function(*args)`; in the thread itself, without a change of threads.
+    """Returns `function(*args)`.
 
     Raises:
-      TimeLimitError: that took longer than `timeout` seconds. Not in the thread itself:
-        there it is `run` that raises it.
+      TimeLimitError: that took longer than `timeout` seconds.
       EnvironmentFaultError: it raised SystemExit or KeyboardInterrupt, which are not the
         user's: a simulator does not end a run.
       Exception: whatever else it raises.
     """
-    if threading.current_thread() is self._thread:
-      result, error = self._call_here(function, args)
-    else:
-      result, error = self._call_there(function, args, timeout)
+    results = queue.SimpleQueue()  # Of this call: a late answer is nobody else's.
+    self._calls.put((function, args, results))
+    half = min(0.5 * timeout, threading.TIMEOUT_MAX)
+    try:
+      try:
+        result, error = results.get(timeout=half)
+      except queue.Empty:
+        # A machine that has slept comes here at once, and the call has time left.
+        result, error = results.get(timeout=half)
+    except queue.Empty:
+      self.hangs = True
+      raise TimeLimitError(f'took longer than {timeout:g} s') from None
     if error is None:
       return result
     if not isinstance(error, Exception):
       raise EnvironmentFaultError(f'raised {type(error).__name__}: {error}') from error
     raise error
 
-  def _call_here(self, function, args):
-    result = error = None
-    self._call = [function.__name__]
-    try:
-      result = function(*args)
-    except BaseException as e:
-      error = e
-    self._call = None
-    if self._is_abandoned:
-      raise _Abandoned
-    return result, error
-
-  def _call_there(self, function, args, timeout):
-    results = self._put(function, args)
-    half = min(0.5 * timeout, threading.TIMEOUT_MAX)
-    try:
-      try:
-        return results.get(timeout=half)
-      except queue.Empty:
-        # A machine that has slept comes here at once, and the call has time left.
-        return results.get(timeout=half)
-    except queue.Empty:
-      self.hangs = True
-      raise TimeLimitError(f'took longer than {timeout:g} s') from None
-
-  def run(self, function: Callable[[], Any], timeout: float) -> Any:
-    """Returns `function()`, whose own calls by `call` have a time limit.
-
-    Raises:
-      TimeLimitError: one of them took longer than `timeout` seconds.
-      BaseException: whatever it raises.
-    """
-    results = self._put(function, ())
-    seen, times = None, 0
-    while True:
-      try:
-        result, error = results.get(timeout=min(0.5 * timeout, threading.TIMEOUT_MAX))
-        break
-      except queue.Empty:
-        # The third time it has been at it for two halves of the limit. A machine that has
-        # slept comes here at once.
-        call = self._call
-        times = times + 1 if call is seen else 1
-        seen = call
-        if call is not None and times == 3:
-          self.hangs = self._is_abandoned = True
-          raise TimeLimitError(f'{call[0]} took longer than {timeout:g} s') from None
-      except BaseException:  # An interrupt: what it does is in vain.
-        self._is_abandoned = True
-        raise
-    if error is not None:
-      raise error
-    return result
-
   def end(self):
     """Ends the thread after what it is doing."""
-    self._put(None, ())
-
-  def _put(self, function, args) -> queue.SimpleQueue:
-    results = queue.SimpleQueue()  # Of this call: a late answer is nobody else's.
-    self._calls.put((function, args, results))
-    return results
+    self._calls.put((None, (), None))
 
   def _work(self):
     while True:
@@ -404,7 +329,7 @@ class GuardedLoop:
     """
     for fault in range(1, self._max_faults + 1):
       try:
-        return self._environment.run(self._loop.run_episode)
+        return self._loop.run_episode()
       except EnvironmentFaultError as e:
         cause = e
         self._count_steps(**{_FAULTS: 1})

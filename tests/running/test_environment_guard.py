@@ -30,7 +30,7 @@ class _Hang:
     self.hanging, self.released = queue.SimpleQueue(), threading.Event()
 
   def __call__(self, *_):
-    for _ in range(3):  # The caller of an episode waits three times, others twice.
+    for _ in range(2):  # The caller waits twice.
       self.hanging.put(None)
     self.released.wait()
 
