@@ -8,12 +8,10 @@ from typing import NamedTuple, Optional, Tuple
 
 import tensorflow as tf
 
-from acme_dsdpg import config as config_lib
-from acme_dsdpg import networks as networks_lib
 from acme_dsdpg.agent import batches, objective
 from acme_dsdpg.agent import metrics as metrics_lib
 from acme_dsdpg.agent.batches import Batch
-from acme_dsdpg.losses import directional, kernels, mmd, trust
+from acme_dsdpg.losses import directional, mmd, trust
 
 
 class Target(NamedTuple):
@@ -30,22 +28,8 @@ class Target(NamedTuple):
   gradient_weight: tf.Tensor
 
 
-class FeatureObjective:
+class FeatureObjective(objective.Objective):
   """Values observed over N steps, gradients through the world model, weighed by trust."""
-
-  def __init__(
-    self,
-    config: config_lib.DSDPGConfig,
-    networks: networks_lib.DSDPGNetworks,
-    target_policy: networks_lib.Policy,
-    target_critic: networks_lib.FeatureCritic,
-  ):
-    """Initializes the objective; see `learning.DSDPGLearner`."""
-    self._config = config
-    self._networks = networks
-    self._target_policy = target_policy
-    self._target_critic = target_critic
-    self._kernel = kernels.Multiquadric(config.multiquadric_h)
 
   def bellman_target(self, batch: Batch, seeds: objective.Seeds) -> Target:
     """Computes the target's coefficients (Eqs. 15-18).

@@ -1,6 +1,7 @@
 """What critic and policy learn: the interface of the two kinds, and what they share."""
 
-from typing import Any, List, NamedTuple, Protocol
+import abc
+from typing import Any, List, NamedTuple
 
 import tensorflow as tf
 
@@ -9,7 +10,7 @@ from acme_dsdpg import networks as networks_lib
 from acme_dsdpg.agent import batches
 from acme_dsdpg.agent.batches import Batch
 from acme_dsdpg.agent.metrics import Metrics
-from acme_dsdpg.losses import sobolev
+from acme_dsdpg.losses import kernels, sobolev
 
 
 class Seeds(NamedTuple):
@@ -30,15 +31,32 @@ class Update(NamedTuple):
   metrics: Metrics
 
 
-class Objective(Protocol):
+class Objective(abc.ABC):
   """The losses of critic and policy. A target is whatever its maker understands."""
 
+  def __init__(
+    self,
+    config: config_lib.DSDPGConfig,
+    networks: networks_lib.DSDPGNetworks,
+    target_policy: networks_lib.Policy,
+    target_critic: networks_lib.AnyCritic,
+  ):
+    """Initializes the objective; see `learning.DSDPGLearner`."""
+    self._config = config
+    self._networks = networks
+    self._target_policy = target_policy
+    self._target_critic = target_critic
+    self._kernel = kernels.Multiquadric(config.multiquadric_h)
+
+  @abc.abstractmethod
   def bellman_target(self, batch: Batch, seeds: Seeds) -> Any:
     """Computes what the critic learns from the batch, constants."""
 
+  @abc.abstractmethod
   def critic_update(self, batch: Batch, target: Any, seeds: Seeds) -> Update:
     """Computes the critic's loss and its gradients."""
 
+  @abc.abstractmethod
   def policy_update(self, batch: Batch, seeds: Seeds) -> Update:
     """Computes the policy's loss and its gradients."""
 

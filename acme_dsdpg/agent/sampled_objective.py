@@ -2,35 +2,19 @@
 
 import tensorflow as tf
 
-from acme_dsdpg import config as config_lib
-from acme_dsdpg import networks as networks_lib
 from acme_dsdpg.agent import batches, objective
 from acme_dsdpg.agent import metrics as metrics_lib
 from acme_dsdpg.agent.batches import Batch
-from acme_dsdpg.losses import chunks, dpg, kernels, mmd, sobolev
+from acme_dsdpg.losses import chunks, dpg, mmd, sobolev
 
 
-class SampledObjective:
+class SampledObjective(objective.Objective):
   """M samples of noise at the critic's input, nested tapes, and MMD (Eqs. 15-22).
 
   Rectified Adam's first five steps are as long as the gradient, and the multiquadric's
   slope grows with h: what is differentiated is divided by h, or it would wreck the
   initial weights.
   """
-
-  def __init__(
-    self,
-    config: config_lib.DSDPGConfig,
-    networks: networks_lib.DSDPGNetworks,
-    target_policy: networks_lib.Policy,
-    target_critic: networks_lib.Critic,
-  ):
-    """Initializes the objective; see `learning.DSDPGLearner`."""
-    self._config = config
-    self._networks = networks
-    self._target_policy = target_policy
-    self._target_critic = target_critic
-    self._kernel = kernels.Multiquadric(config.multiquadric_h)
 
   def bellman_target(self, batch: Batch, seeds: objective.Seeds) -> tf.Tensor:
     """Draws Sobolev samples of the target, [B, M, D] (Eqs. 15-18).

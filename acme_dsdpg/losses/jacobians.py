@@ -22,20 +22,28 @@ def value_and_jacobian(
   Returns:
     value [B, Y] and jacobian [B, X, Y], `jacobian[b, i, j] = dy_j/dx_i`.
   """
-  with tf.GradientTape(watch_accessed_variables=False) as tape:
+  tape, value, cotangent, gradient = _linear_in_cotangent(function, x)
+  return value, tape.batch_jacobian(
+    gradient, cotangent, unconnected_gradients=tf.UnconnectedGradients.ZERO
+  )
+
+
+def _linear_in_cotangent(function, x):
+  """Returns a tape, the value, a cotangent, and the gradient that it gives by the tape.
+
+  The gradient is linear in its cotangent, and its derivative there pushes tangents
+  through one shared primal.
+  """
+  with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
     with tf.GradientTape(watch_accessed_variables=False) as inner:
       inner.watch(x)
       value = function(x)
-    # The gradient is linear in its cotangent, and its Jacobian there pushes X
-    # tangents through one shared primal.
     cotangent = tf.zeros_like(value)
     tape.watch(cotangent)
     gradient = inner.gradient(
       value, x, cotangent, unconnected_gradients=tf.UnconnectedGradients.ZERO
     )
-  return value, tape.batch_jacobian(
-    gradient, cotangent, unconnected_gradients=tf.UnconnectedGradients.ZERO
-  )
+  return tape, value, cotangent, gradient
 
 
 def value_and_pull_back(
@@ -104,15 +112,7 @@ def value_and_tangents(
   Returns:
     value [B, Y], and tangents [B, D, Y], `tangents[b, d] = directions[b, d] . dy_b/dx_b`.
   """
-  with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
-    with tf.GradientTape(watch_accessed_variables=False) as inner:
-      inner.watch(x)
-      value = function(x)
-    cotangent = tf.zeros_like(value)
-    tape.watch(cotangent)
-    gradient = inner.gradient(
-      value, x, cotangent, unconnected_gradients=tf.UnconnectedGradients.ZERO
-    )
+  tape, value, cotangent, gradient = _linear_in_cotangent(function, x)
   tangents = [
     tape.gradient(
       gradient, cotangent, direction, unconnected_gradients=tf.UnconnectedGradients.ZERO

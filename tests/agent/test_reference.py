@@ -54,6 +54,7 @@ FEATURES = [
   _switches(num_directions=0, sobolev='state_action', world_model='residual_cvae'),
   _switches(world_model='residual_cvae', trust='reconstruction', reward_slope=True),
   _switches(world_model='cvae', trust='reconstruction', multiquadric_h=3.0),
+  _switches(world_model='residual_cvae', trust='typical'),
   _switches(world_model='residual_cvae', targets='reconstructed', num_directions=2),
   _switches(targets='observed', sobolev='none'),
   _switches(critic='point', reward_slope=True, sobolev='state_action'),

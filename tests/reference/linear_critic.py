@@ -52,6 +52,14 @@ def trust(networks, config, batch, latent) -> tf.Tensor:
     error = tf.norm(next_s[b] - predicted[b]) ** 2
     change = tf.norm(next_s[b] - s[b]) ** 2 + 1e-3
     rows.append(tf.maximum(1.0 - error / change, 0.0) ** 2)
+  if config.trust == 'typical':
+    reward = batch.model_outcome.reward
+    posterior = networks.world_model.encode(s, batch.action, reward, next_s)
+    mean, scale = posterior.mean(), posterior.stddev()
+    terms = mean**2 + scale**2 - 1.0 - 2.0 * tf.math.log(scale)
+    divergence = 0.5 * tf.reduce_sum(terms, axis=-1) + 1e-3
+    typical = tf.reduce_mean(divergence) / divergence
+    rows = [row * tf.minimum(typical[b], 1.0) ** 2 for b, row in enumerate(rows)]
   return tf.stack(rows)
 
 

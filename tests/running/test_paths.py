@@ -14,14 +14,14 @@ def test_a_path_is_from_the_root_on_whatever_the_working_directory_becomes(
   tmp_path, monkeypatch
 ):
   monkeypatch.chdir(tmp_path)
-  monkeypatch.setenv('HOME', '/home/me')
+  monkeypatch.setenv('HOME', '/users/me')
   for given, expected in (
     ('runs/a', f'{tmp_path}/runs/a'),
     (pathlib.Path('runs/a'), f'{tmp_path}/runs/a'),
     ('.', str(tmp_path)),
     ('../b/', f'{tmp_path.parent}/b'),
     ('/a/./b', '/a/b'),
-    ('~/a', '/home/me/a'),
+    ('~/a', '/users/me/a'),
     ('./~', f'{tmp_path}/~'),
     ('a b, ü #%{1}', f'{tmp_path}/a b, ü #%{{1}}'),
   ):
