@@ -281,7 +281,7 @@ class DSDPGLearner(acme.Learner):
     Returns:
       `ok`, and whether gradients and metrics are finite: otherwise the step is skipped.
     """
-    norm = metrics_lib.norm(optimizers.flatten(update.gradients))
+    norm = metrics_lib.norm(update.gradients)
     metrics.update({**update.metrics, f'{name}_gradient_norm': norm})
     ok &= metrics_lib.all_finite([norm, *update.metrics.values()])
     self._optimizers[name].apply(update.gradients, ok)

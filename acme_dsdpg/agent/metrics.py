@@ -1,6 +1,6 @@
 """Metrics of a learner step; docs/metrics.md defines each."""
 
-from typing import Dict, Sequence
+from typing import Dict, Iterable, Sequence
 
 import tensorflow as tf
 
@@ -32,14 +32,20 @@ def _spread(x: tf.Tensor) -> tf.Tensor:
   return tf.reduce_mean(tf.math.reduce_std(x, axis=-1))
 
 
-def norm(x: tf.Tensor) -> tf.Tensor:
-  """Computes the L2 norm of a vector, finite wherever it and all entries are.
+def norm(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
+  """Computes the L2 norm of all entries, finite wherever it and all of them are.
 
-  `tf.norm` squares first, and overflows in float32 above 1e19.
+  `tf.norm` squares first, and overflows in float32 above 1e19. Columns come first: XLA
+  reduces a whole matrix to a scalar one entry after the other.
   """
-  largest = tf.reduce_max(tf.abs(x))
+  largest = tf.reduce_max(_of_columns(tf.reduce_max, map(tf.abs, tensors)))
   scale = tf.where(largest > 0.0, largest, tf.ones_like(largest))
-  return scale * tf.norm(x / scale)
+  squares = (tf.square(x / scale) for x in tensors)
+  return scale * tf.sqrt(tf.reduce_sum(_of_columns(tf.reduce_sum, squares)))
+
+
+def _of_columns(reduce, tensors: Iterable[tf.Tensor]) -> tf.Tensor:
+  return tf.concat([tf.reshape(reduce(x, axis=0), [-1]) for x in tensors], axis=0)
 
 
 def all_finite(tensors: Sequence[tf.Tensor]) -> tf.Tensor:

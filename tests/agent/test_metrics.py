@@ -54,11 +54,11 @@ def test_along_directions_the_mean_square_of_the_norm_is_that_of_the_gradient(
 
 @pytest.mark.parametrize('size', [1.0, 1e-30, 1e25])
 def test_the_norm_neither_overflows_nor_underflows(size):
-  x = tf.constant([3.0, 0.0, 4.0]) * size
+  x = [tf.constant([3.0, 0.0]) * size, tf.constant([[0.0], [4.0]]) * size]
   np.testing.assert_allclose(metrics.norm(x), 5.0 * size, rtol=1e-5)
 
 
 def test_the_norm_of_nothing_is_zero_and_of_nan_is_not_finite():
-  assert metrics.norm(tf.zeros(3)) == 0.0
+  assert metrics.norm([tf.zeros(3)]) == 0.0
   for value in (np.nan, np.inf):
-    assert not np.isfinite(metrics.norm(tf.constant([1.0, value])))
+    assert not np.isfinite(metrics.norm([tf.constant([1.0, value])]))
