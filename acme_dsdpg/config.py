@@ -200,7 +200,7 @@ class DSDPGConfig(_Checks):
   sigma: float = 0.3
   min_replay_size: int = 1_000
   max_replay_size: int = 1_000_000
-  samples_per_insert: float = 32.0
+  samples_per_insert: float = 64.0
   variable_update_period: int = 100
 
   jit_compile: bool = True
