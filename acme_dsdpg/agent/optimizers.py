@@ -15,11 +15,6 @@ _Change = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 _SMA_THRESHOLD = 5.0
 
 
-def flatten(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
-  """Returns all entries as one vector, in order."""
-  return tf.concat([tf.reshape(x, [-1]) for x in tensors], axis=0)
-
-
 class _MomentOptimizer(tf.Module):
   """Optimizer with exponential means of the gradients and of their squares.
 
@@ -76,7 +71,7 @@ class _MomentOptimizer(tf.Module):
     variables = self._get_variables()
     if len(gradients) != len(variables):
       raise ValueError(f'{len(gradients)} gradients for {len(variables)} variables.')
-    gradient = flatten(gradients)
+    gradient = tf.concat([tf.reshape(x, [-1]) for x in gradients], axis=0)
     ok = tf.convert_to_tensor(ok)
     step = self.iterations.assign_add(tf.cast(ok, tf.int64))
     m, v = self.first_moments, self.second_moments
