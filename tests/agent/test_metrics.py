@@ -54,7 +54,7 @@ def test_along_directions_the_mean_square_of_the_norm_is_that_of_the_gradient(
 
 @pytest.mark.parametrize('size', [1.0, 1e-30, 1e25])
 def test_the_norm_neither_overflows_nor_underflows(size):
-  x = [tf.constant([3.0, 0.0]) * size, tf.constant([[0.0], [4.0]]) * size]
+  x = [tf.constant([-1.0, -2.0]) * size, tf.constant([[-2.0, 0.0], [0.0, -4.0]]) * size]
   np.testing.assert_allclose(metrics.norm(x), 5.0 * size, rtol=1e-5)
 
 
