@@ -27,8 +27,9 @@ def wait_for(workdir, name):
 
 def tell(workdir, name, text=''):
   path = pathlib.Path(workdir) / name
-  path.with_suffix('.part').write_text(text)
-  path.with_suffix('.part').rename(path)
+  part = path.with_suffix(f'.{os.getpid()}.part')  # Several nodes may tell the same.
+  part.write_text(text)
+  part.rename(path)
 
 
 # Learners.
