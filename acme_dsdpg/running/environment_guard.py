@@ -7,7 +7,6 @@
 import atexit
 import contextlib
 import math
-import queue
 import threading
 from typing import Any, Callable, Dict, Iterator, Optional
 import weakref
@@ -20,7 +19,7 @@ import numpy as np
 
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import environments
-from acme_dsdpg.running import notices, signals
+from acme_dsdpg.running import notices, signals, worker as worker_lib
 from acme_dsdpg.running.errors import (
   EnvironmentFaultError,
   NonFiniteActionError,
@@ -30,6 +29,7 @@ from acme_dsdpg.running.errors import (
 
 _FAULTS = 'environment_faults'
 _TIME_TO_CLOSE = 10.0  # Seconds.
+_CLOSED = 'The environment is closed.'
 
 # What has been made and not been closed: innermost environments, by their ids.
 _in_use = weakref.WeakValueDictionary()
@@ -46,8 +46,8 @@ def _close_all():
 class GuardedEnvironment(dm_env.Environment):
   """An environment behind a time limit and a check of all that it returns.
 
-  It is made, stepped and closed in a thread of its own. Also the safe point at which an
-  interrupt is answered: before each step.
+  It is made, stepped and closed in a thread of its own, in which whole episodes can be
+  run. Also the safe point at which an interrupt is answered: before each step.
 
   Attributes:
     episode_steps: steps taken since the last reset.
@@ -98,7 +98,7 @@ class GuardedEnvironment(dm_env.Environment):
     """
     self._close()
     self._number += 1
-    self._worker = _Worker()
+    self._worker = worker_lib.Worker()
     number, late = self._number, threading.Event()
 
     def make():
@@ -119,14 +119,17 @@ class GuardedEnvironment(dm_env.Environment):
   def _close(self):
     """Closes this environment. One that fails at it, or hangs, is a warning."""
     environment, worker = self._environment, self._worker
-    self._environment = self._worker = None
+    self._environment = None
+    limit = min(self._timeout, _TIME_TO_CLOSE)
+    if worker is not None:  # An episode may be under way.
+      worker.abandon(0.5 * limit)
     if environment is not None:
       for simulator in _simulators(environment):
         _in_use.pop(id(simulator), None)
       # Where a call hangs, closing what it waits for may end it.
-      closer = _Worker() if worker.hangs else worker
+      closer = worker_lib.Worker() if worker.hangs else worker
       try:
-        closer.call(environment.close, (), min(self._timeout, _TIME_TO_CLOSE))
+        closer.call(environment.close, (), limit)
       except (TimeLimitError, EnvironmentFaultError) as e:
         notices.warn(f'closing an environment {e}')
       except Exception as e:  # Whatever a simulator raises.
@@ -135,6 +138,30 @@ class GuardedEnvironment(dm_env.Environment):
         closer.end()
     if worker is not None:
       worker.end()
+    self._worker = None
+
+  def run(self, episode: Callable[[], Any]) -> Any:
+    """Returns `episode()`, called in the environment's thread.
+
+    A step taken from another thread costs a third of a bare one more.
+
+    Raises:
+      EnvironmentFaultError: a call of the environment took longer than the time limit.
+      RunFailedError: another thread has closed the environment.
+      BaseException: whatever the episode raises.
+    """
+    worker = self._worker
+    if worker is None:  # As its reset will say.
+      return episode()
+    try:
+      return worker.run(episode, self._timeout)
+    except TimeLimitError as e:
+      raise EnvironmentFaultError(str(e)) from None
+    except (worker_lib.Abandoned, RunFailedError):
+      if not self._is_closed:
+        raise
+      with self._closing:  # Until it is done.
+        raise RunFailedError(_CLOSED) from None
 
   def reset(self) -> dm_env.TimeStep:
     self.episode_steps = 0
@@ -169,8 +196,10 @@ class GuardedEnvironment(dm_env.Environment):
   def _call(self, name: str, *args: Any) -> dm_env.TimeStep:
     environment, worker = self._environment, self._worker
     if self._is_closed:
-      with self._closing:  # Another thread may be at it.
-        raise RunFailedError('The environment is closed.')
+      # Another thread may be at it, and waits for an episode in the environment's own.
+      own = worker is not None and worker.is_current()
+      with contextlib.nullcontext() if own else self._closing:
+        raise RunFailedError(_CLOSED)
     if environment is None:
       raise EnvironmentFaultError('there is no environment: the last was not made')
     try:
@@ -229,60 +258,6 @@ def _simulators(environment: dm_env.Environment) -> Iterator[Any]:
     yield getattr(environment, 'unwrapped', environment)
 
 
-class _Worker:
-  """A thread that calls, so that its caller can stop waiting.
-
-  Attributes:
-    hangs: whether a call has taken too long.
-  """
-
-  def __init__(self):
-    self.hangs = False
-    self._calls = queue.SimpleQueue()
-    threading.Thread(target=self._work, daemon=True).start()
-
-  def call(self, function: Callable[..., Any], args: Any, timeout: float) -> Any:
-    """Returns `function(*args)`.
-
-    Raises:
-      TimeLimitError: that took longer than `timeout` seconds.
-      EnvironmentFaultError: it raised SystemExit or KeyboardInterrupt, which are not the
-        user's: a simulator does not end a run.
-      Exception: whatever else it raises.
-    """
-    results = queue.SimpleQueue()  # Of this call: a late answer is nobody else's.
-    self._calls.put((function, args, results))
-    half = min(0.5 * timeout, threading.TIMEOUT_MAX)
-    try:
-      try:
-        result, error = results.get(timeout=half)
-      except queue.Empty:
-        # A machine that has slept comes here at once, and the call has time left.
-        result, error = results.get(timeout=half)
-    except queue.Empty:
-      self.hangs = True
-      raise TimeLimitError(f'took longer than {timeout:g} s') from None
-    if error is None:
-      return result
-    if not isinstance(error, Exception):
-      raise EnvironmentFaultError(f'raised {type(error).__name__}: {error}') from error
-    raise error
-
-  def end(self):
-    """Ends the thread after what it is doing."""
-    self._calls.put((None, (), None))
-
-  def _work(self):
-    while True:
-      function, args, results = self._calls.get()
-      if function is None:
-        return
-      try:
-        results.put((function(*args), None))
-      except BaseException as e:
-        results.put((None, e))
-
-
 class GuardedLoop:
   """Acme's EnvironmentLoop, which goes on past an environment that fails.
 
@@ -329,7 +304,7 @@ class GuardedLoop:
     """
     for fault in range(1, self._max_faults + 1):
       try:
-        return self._loop.run_episode()
+        return self._environment.run(self._loop.run_episode)
       except EnvironmentFaultError as e:
         cause = e
         self._count_steps(**{_FAULTS: 1})

@@ -1,6 +1,8 @@
 """Environments that fail: the guard, its loop, and whole runs."""
 
+import os
 import queue
+import signal
 import threading
 import types
 
@@ -19,6 +21,7 @@ from acme_dsdpg.running import (
   errors,
   evaluation,
   notices,
+  worker,
 )
 from tests.running import faulty_program, runs
 
@@ -30,7 +33,7 @@ class _Hang:
     self.hanging, self.released = queue.SimpleQueue(), threading.Event()
 
   def __call__(self, *_):
-    for _ in range(2):  # The caller waits twice.
+    for _ in range(3):  # The caller of an episode waits three times, others twice.
       self.hanging.put(None)
     self.released.wait()
 
@@ -52,7 +55,7 @@ def _hang(monkeypatch):
       return super().get()
 
   fake = types.SimpleNamespace(SimpleQueue=Queue, Empty=queue.Empty)
-  monkeypatch.setattr(environment_guard, 'queue', fake)
+  monkeypatch.setattr(worker, 'queue', fake)
   yield hang
   hang.released.set()
 
@@ -302,10 +305,80 @@ def test_a_machine_that_has_slept_is_no_fault(monkeypatch):
       return super().get()
 
   fake = types.SimpleNamespace(SimpleQueue=Queue, Empty=queue.Empty)
-  monkeypatch.setattr(environment_guard, 'queue', fake)
+  monkeypatch.setattr(worker, 'queue', fake)
   guard = _guard()
   assert guard.reset().first()
   assert expired == [30.0] * 4  # All of the 60 s, of making it and of the reset.
+
+
+# Episodes in the environment's thread.
+
+
+def test_an_episode_runs_in_the_environments_thread_and_fails_as_it_does():
+  threads = []
+
+  def step(_):
+    threads.append(threading.get_ident())
+    return dm_env.transition(1.0, np.ones(2, np.float32))
+
+  guard = _guard(step=step)
+  guard.reset()
+  guard.step(np.zeros(1))
+  assert guard.run(lambda: (guard.step(np.zeros(1)).reward, threading.get_ident())) == (
+    1.0, threads[0]
+  )  # fmt: skip
+  assert len(set(threads)) == 1
+  with pytest.raises(KeyError, match='mine'):
+    guard.run(_raising(KeyError('mine')))
+
+
+def test_a_step_of_an_episode_that_hangs_ends_it_and_it_takes_no_other(hang):
+  reached, late = [], threading.Event()
+
+  def episode():
+    try:
+      guard.step(np.zeros(1))
+      reached.append('the next line')
+    finally:
+      late.set()
+
+  guard = _guard(step=hang)
+  with pytest.raises(errors.EnvironmentFaultError, match='step took longer than 60 s'):
+    guard.run(episode)
+  guard.close()
+  hang.released.set()
+  assert late.wait(runs.LIMIT)
+  assert not reached
+
+
+def test_an_interrupt_ends_an_episode_at_its_next_step_and_the_next_may_follow():
+  steps = []
+
+  def step(_):
+    steps.append(1)
+    if len(steps) == 3:
+      os.kill(os.getpid(), signal.SIGINT)  # Answered in the main thread, as it waits.
+      hears.wait(runs.LIMIT)
+    return dm_env.transition(1.0, np.ones(2, np.float32))
+
+  def interrupt(*_):
+    hears.set()
+    raise KeyboardInterrupt
+
+  def episode():
+    while True:
+      guard.step(np.zeros(1))
+
+  hears = threading.Event()
+  guard = _guard(step=step)
+  previous = signal.signal(signal.SIGINT, interrupt)
+  try:
+    with pytest.raises(KeyboardInterrupt):
+      guard.run(episode)
+  finally:
+    signal.signal(signal.SIGINT, previous)
+  assert len(steps) in (3, 4)
+  assert guard.run(lambda: guard.step(np.zeros(1))).reward == 1.0
 
 
 # Closing.
@@ -352,6 +425,36 @@ def test_one_that_hangs_in_a_step_is_closed_all_the_same(hang):
     guard.step(np.zeros(1))
   guard.close()
   assert hang.released.is_set()
+
+
+@pytest.mark.parametrize('goes_on', [True, False])
+def test_one_is_closed_by_another_thread_wherever_its_episode_is(goes_on, monkeypatch):
+  if not goes_on:
+    monkeypatch.setattr(environment_guard, '_TIME_TO_CLOSE', 0.1)
+  closed, acting, released = [], threading.Event(), threading.Event()
+  guard = _guard(close=lambda: closed.append(threading.get_ident()))
+
+  def episode():
+    guard.reset()
+    acting.set()  # Between two calls, where a learner may take its time.
+    released.wait()
+    guard.step(np.zeros(1))
+
+  def close():
+    acting.wait()
+    if goes_on:
+      threading.Timer(0.1, released.set).start()
+    guard.close()
+    assert len(closed) == 1
+    released.set()
+
+  closing = threading.Thread(target=close)
+  closing.start()
+  with pytest.raises(errors.RunFailedError, match='is closed'):
+    guard.run(episode)
+  closing.join()
+  assert len(closed) == 1
+  assert closed[0] not in (threading.get_ident(), closing.ident)
 
 
 @pytest.mark.process
