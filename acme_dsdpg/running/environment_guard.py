@@ -19,7 +19,8 @@ import numpy as np
 
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import environments
-from acme_dsdpg.running import notices, signals, worker as worker_lib
+from acme_dsdpg.running import notices, signals
+from acme_dsdpg.running import worker as worker_lib
 from acme_dsdpg.running.errors import (
   EnvironmentFaultError,
   NonFiniteActionError,

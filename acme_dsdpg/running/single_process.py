@@ -38,9 +38,9 @@ def run(
 ):
   """Trains to `config.num_steps` in one process, or goes on where it stopped.
 
-  Evaluates before the first step, every `eval_every` steps and at the end. Learner,
-  counts and replay are saved then and every `checkpoint_every` seconds, between two
-  episodes. SIGINT, SIGTERM and SIGHUP save as well. Main thread only.
+  Evaluates before the first step, every `eval_every` steps and at the end. Saves
+  learner, counts, replay and policy every `checkpoint_every` seconds, between two
+  episodes, and at the end. SIGINT, SIGTERM and SIGHUP save as well. Main thread only.
 
   Args:
     config: the run.
@@ -169,7 +169,6 @@ class _Run:
     evaluated = log_files.last_row(self._workdir, 'evaluator').get('actor_steps', -1)
     if evaluation.is_due(config, steps, evaluated):
       self._evaluate()
-      self.save()
     while steps < config.num_steps:
       start = time.time()
       try:
@@ -183,8 +182,8 @@ class _Run:
       before, steps = steps, row['actor_steps']
       if evaluation.is_due(config, steps, before):
         self._evaluate()
-        self.save()
-      elif time.time() - self._checkpointer.last_save + seconds > config.checkpoint_every:
+      since = time.time() - self._checkpointer.last_save
+      if steps >= config.num_steps or since + seconds > config.checkpoint_every:
         self.save()
 
   def end_episode(self):

@@ -22,9 +22,9 @@ pytestmark = pytest.mark.process  # Most need a whole run.
 
 @pytest.fixture(scope='module', name='whole')
 def _whole_run(tmp_path_factory):
-  """A run that came to its end, which tests copy and leave as it is."""
+  """A run that came to its end, saved each episode; tests copy it and leave it as it is."""
   workdir = tmp_path_factory.mktemp('whole') / 'w'
-  runs.run_here(workdir)
+  runs.run_here(workdir, checkpoint_every=0.01)
   return workdir
 
 
@@ -122,7 +122,7 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(whole, copy, cap
   runs.run_here(copy)
   out, err = capsys.readouterr()
   assert 'is damaged and left aside' in err
-  assert 'resuming at step 400' in out
+  assert 'resuming at step 550' in out
   for label, key in (
     ('actor', 'actor_steps'), ('evaluator', 'actor_steps'), ('learner', 'learner_steps')
   ):  # fmt: skip

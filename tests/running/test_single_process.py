@@ -173,7 +173,8 @@ def test_acmes_d4pg_runs_in_the_same_harness_and_resumes(tmp_path, capsys):
     k: v for k, v in runs.TINY.items() if k not in ('hidden_sizes', 'jit_compile')
   }
   values.update(agent='d4pg', eval_every=1000)
-  runs.run_here(tmp_path, only=values, num_steps=300)
+  for num_steps in (50, 300):  # To just before the first update, and on.
+    runs.run_here(tmp_path, only=values, num_steps=num_steps)
   rows = runs.rows(tmp_path, 'learner')
   assert len(rows) == 5  # 56 updates, a row every ten.
   assert np.all(np.isfinite([list(row.values()) for row in rows]))
@@ -190,7 +191,9 @@ def test_acmes_d4pg_runs_in_the_same_harness_and_resumes(tmp_path, capsys):
 @pytest.mark.process
 def test_a_learner_that_diverges_ends_the_run_and_keeps_the_batch(tmp_path):
   with pytest.raises(errors.RunFailedError) as caught:
-    runs.run_here(tmp_path, critic_learning_rate=1e30, max_skipped_updates=5)
+    runs.run_here(
+      tmp_path, critic_learning_rate=1e30, max_skipped_updates=5, checkpoint_every=0.01
+    )
   said = str(caught.value)
   assert '5 updates in a row met losses or gradients that are not finite' in said
   assert str(tmp_path / 'offending_batch.npz') in said
