@@ -22,7 +22,7 @@ pytestmark = pytest.mark.process  # Most need a whole run.
 
 @pytest.fixture(scope='module', name='whole')
 def _whole_run(tmp_path_factory):
-  """A run that came to its end, saved each episode; tests copy it and leave it as it is."""
+  """A run saved each episode, to its end; tests copy it and leave it as it is."""
   workdir = tmp_path_factory.mktemp('whole') / 'w'
   runs.run_here(workdir, checkpoint_every=0.01)
   return workdir
