@@ -349,6 +349,8 @@ class ExperimentConfig(_Checks):
       optimizers); recorded with the results.
     action_noise: standard deviation of Gaussian noise on the actions inside the
       environment, acting and evaluating alike, as a fraction of their range.
+    action_repeat: simulator steps that take each action. Every count of environment
+      steps is of the agent's actions.
     seed: seeds networks, noise, environments. Reverb's sampling is not seeded.
     num_steps: environment steps of all actors together.
     max_episode_steps: environment steps after which an episode is ended, as by a time
@@ -369,6 +371,7 @@ class ExperimentConfig(_Checks):
   task: Optional[str] = None
   agent: str = 'dsdpg_anchored'
   action_noise: float = 0.0
+  action_repeat: int = 1
   seed: int = 0
   num_steps: int = 100_000
   max_episode_steps: int = 1_000
@@ -385,7 +388,7 @@ class ExperimentConfig(_Checks):
     self._types()
     self._positive(
         'num_steps', 'max_episode_steps', 'eval_every', 'eval_episodes', 'log_every',
-        'checkpoint_every', 'num_actors',
+        'checkpoint_every', 'num_actors', 'action_repeat',
     )  # fmt: skip
     self._non_negative('num_threads', 'seed', 'action_noise')
     check(

@@ -67,7 +67,7 @@ def main(workdir):
       f'agent={config.agent!r} has no world model: leave out --model.'
     )
   simulator = simulation.make_simulator(config, seed) if any(numbers) else None
-  make = environments.SuiteFactory(config.env, config.task, config.action_noise)
+  make = environments.SuiteFactory.of_run(config)
   factory = lambda seed: environments.TimeLimit(make(seed), config.max_episode_steps)
   with contextlib.closing(factory(0)) as environment:
     spec = specs.make_environment_spec(environment)

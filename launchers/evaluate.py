@@ -38,9 +38,7 @@ def evaluate(run, policy, video_path):
   from acme_dsdpg.running import evaluation
   from acme_dsdpg.running import video as video_lib
 
-  environment = environments.make_environment(
-    run.env, run.task, _SEED.value, run.action_noise
-  )
+  environment = environments.SuiteFactory.of_run(run)(_SEED.value)
   environment = environments.TimeLimit(environment, run.max_episode_steps)
   size = environment.observation_spec().shape[-1]
   if size != policy.observation_size:

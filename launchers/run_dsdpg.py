@@ -49,7 +49,7 @@ def main():
   if _OPEN:
     print(_OPEN, file=sys.stderr, flush=True)
   notices.say(f'{config.agent} on {config.env}-{config.task}, run directory {workdir}')
-  factory = environments.SuiteFactory(config.env, config.task, config.action_noise)
+  factory = environments.SuiteFactory.of_run(config)
   if _DISTRIBUTED.value:
     from acme_dsdpg.running import distributed as kind
   else:

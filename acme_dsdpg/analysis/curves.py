@@ -90,7 +90,7 @@ def read_runs(
 # Fields that may differ between the runs of one agent.
 _FREE = frozenset(
   (
-    'env', 'task', 'action_noise', 'seed', 'num_steps', 'eval_every', 'eval_episodes',
+    'env', 'task', 'action_noise', 'action_repeat', 'seed', 'num_steps', 'eval_every', 'eval_episodes',
     'log_every', 'checkpoint_every', 'num_threads', 'num_actors',
     'variable_update_period', 'jit_compile', *vars(config_lib.FaultLimits()),
   )
@@ -112,10 +112,14 @@ class _ReadRun(NamedTuple):
 
   @property
   def task(self) -> str:
-    """The task's name, with the noise that makes it another one."""
-    name = f'{self.config.env}-{self.config.task}'
-    noise = self.config.action_noise
-    return f'{name}, action noise {noise:g}' if noise else name
+    """The task's name, with what makes it another one."""
+    config = self.config
+    parts = [f'{config.env}-{config.task}']
+    if config.action_noise:
+      parts.append(f'action noise {config.action_noise:g}')
+    if config.action_repeat > 1:
+      parts.append(f'actions taken {config.action_repeat} times')
+    return ', '.join(parts)
 
   @property
   def name(self) -> str:

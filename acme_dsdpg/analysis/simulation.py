@@ -103,8 +103,13 @@ def make_simulator(config: config_lib.ExperimentConfig, seed: int) -> Simulator:
   """Makes the simulator of a run's task.
 
   Raises:
-    ConfigError: the run's environment was not deterministic.
+    ConfigError: the run's environment was not deterministic, or repeated actions.
   """
+  if config.action_repeat > 1:
+    raise config_lib.ConfigError(
+      f'action_repeat={config.action_repeat!r}: only an environment that takes each action '
+      'once can be compared with its simulator.'
+    )
   if config.action_noise:
     raise config_lib.ConfigError(
       f'action_noise={config.action_noise!r}: only an environment without noise can be '

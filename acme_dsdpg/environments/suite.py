@@ -67,7 +67,11 @@ def resolve_task(env: str, task: Optional[str] = None) -> str:
 
 
 def make_environment(
-  env: str, task: Optional[str] = None, seed: int = 0, action_noise: float = 0.0
+  env: str,
+  task: Optional[str] = None,
+  seed: int = 0,
+  action_noise: float = 0.0,
+  action_repeat: int = 1,
 ) -> dm_env.Environment:
   """Makes a task of dm_control's suite, wrapped.
 
@@ -76,7 +80,8 @@ def make_environment(
     task: None is the domain's default.
     seed: of the task's randomness (initial states, targets, noise).
     action_noise: standard deviation of Gaussian noise on the actions, which are then
-      clipped to their bounds; as a fraction of their range.
+      clipped to their bounds; as a fraction of their range. Anew in each simulator step.
+    action_repeat: simulator steps that take each action; the reward is their sum.
 
   Raises:
     ConfigError: unknown domain or task.
@@ -89,7 +94,12 @@ def make_environment(
     from dm_control.suite.wrappers import action_noise as action_noise_lib
 
     environment = action_noise_lib.Wrapper(environment, action_noise)
-  return wrapping.wrap(environment)
+  environment = wrapping.wrap(environment)
+  if action_repeat > 1:
+    from acme.wrappers import action_repeat as action_repeat_lib
+
+    environment = action_repeat_lib.ActionRepeatWrapper(environment, action_repeat)
+  return environment
 
 
 def _import_suite() -> ModuleType:
@@ -131,11 +141,19 @@ def _need_no_rendering(physics: Any):
 
 @dataclasses.dataclass(frozen=True)
 class SuiteFactory:
-  """A picklable function: seed to `make_environment(env, task, seed, action_noise)`."""
+  """A picklable function: seed to `make_environment` with these arguments."""
 
   env: str
   task: Optional[str] = None
   action_noise: float = 0.0
+  action_repeat: int = 1
+
+  @classmethod
+  def of_run(cls, config: config_lib.ExperimentConfig) -> 'SuiteFactory':
+    """Makes the factory of a run's environments."""
+    return cls(config.env, config.task, config.action_noise, config.action_repeat)
 
   def __call__(self, seed: int) -> dm_env.Environment:
-    return make_environment(self.env, self.task, seed, self.action_noise)
+    return make_environment(
+      self.env, self.task, seed, self.action_noise, self.action_repeat
+    )

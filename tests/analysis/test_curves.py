@@ -61,12 +61,15 @@ def test_table_has_mean_and_standard_deviation_over_seeds_at_equal_steps(tmp_pat
   _write_run(tmp_path / 'quiet-seed3', [7.0] * 9, agent='dsdpg', task='run', sigma=0.0)
   # A task with noise is another one.
   _write_run(tmp_path / 'noisy', [3.0] * 9, agent='dsdpg', task='run', action_noise=0.1)
+  _write_run(tmp_path / 'twice', [4.0] * 9, agent='dsdpg', task='run', action_repeat=2)
   # A run below two of the paths is one.
   lines = curves.table(_read(tmp_path, tmp_path / 'a'), num_last=5).splitlines()
   assert '| walker-run | `dsdpg` | 1 | 8,000 | 5 | 5 | 5 | 5 | 5 |' in lines
   assert '| walker-run | `quiet` | 1 | 8,000 | 7 | 7 | 7 | 7 | 7 |' in lines
   noisy = 'walker-run, action noise 0.1'
   assert f'| {noisy} | `dsdpg` | 1 | 8,000 | 3 | 3 | 3 | 3 | 3 |' in lines
+  twice = 'walker-run, actions taken 2 times'
+  assert f'| {twice} | `dsdpg` | 1 | 8,000 | 4 | 4 | 4 | 4 | 4 |' in lines
   cells = '20 +- 14 | 30 +- 14 | 40 +- 14 | 50 +- 14 | 30 +- 14'  # Of a sample.
   assert f'| walker-walk | `ddpg` | 2 | 4,000 | {cells} |' in lines
 

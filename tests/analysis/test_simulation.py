@@ -52,7 +52,8 @@ def test_the_simulator_is_set_back_to_earlier_episodes(task):
     )
 
 
-def test_a_run_with_noise_inside_its_environment_is_refused():
-  config = config_lib.ExperimentConfig(env='cartpole', action_noise=0.1)
-  with pytest.raises(config_lib.ConfigError, match='action_noise=0.1'):
+@pytest.mark.parametrize('field, value', [('action_noise', 0.1), ('action_repeat', 2)])
+def test_a_run_whose_environment_is_not_the_simulator_is_refused(field, value):
+  config = config_lib.ExperimentConfig(env='cartpole', **{field: value})
+  with pytest.raises(config_lib.ConfigError, match=f'{field}={value}'):
     simulation.make_simulator(config, seed=0)

@@ -126,6 +126,24 @@ def test_seeds_decide_the_initial_state():
   assert np.any(first(1) != first(2))
 
 
+def test_repeated_actions_are_as_many_simulator_steps():
+  once = environments.SuiteFactory('walker')(0)
+  repeated = environments.SuiteFactory('walker', action_repeat=4)(0)
+  once.reset()
+  repeated.reset()
+  action = np.linspace(-0.5, 0.5, 6, dtype=np.float32)
+  timesteps = [once.step(action) for _ in range(4)]
+  timestep = repeated.step(action)
+  np.testing.assert_array_equal(timestep.observation, timesteps[-1].observation)
+  np.testing.assert_allclose(timestep.reward, sum(t.reward for t in timesteps), rtol=1e-6)
+  assert timestep.reward > timesteps[-1].reward
+  assert timestep.discount == 1.0
+  length = 1
+  while not timestep.last():
+    timestep, length = repeated.step(action), length + 1
+  assert length == 250
+
+
 def test_noise_on_the_actions_has_the_deviation_asked_for():
   environment = environments.SuiteFactory('pendulum', action_noise=0.05)(0)
   environment.reset()

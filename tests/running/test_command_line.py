@@ -39,6 +39,7 @@ MISTAKES = [
   ('--sigma=-0.1', '0 or greater'),
   ('--sigma=inf', 'finite'),
   ('--action_noise=-0.1', '0 or greater'),
+  ('--action_repeat=0', 'greater than 0'),
   ('--target_update_rate=2', '(0, 1]'),
   ('--critic_learning_rate=0', 'greater than 0'),
   ('--policy_learning_rate=-1', 'greater than 0'),
