@@ -90,8 +90,8 @@ def read_runs(
 # Fields that may differ between the runs of one agent.
 _FREE = frozenset(
   (
-    'env', 'task', 'action_noise', 'action_repeat', 'seed', 'num_steps', 'eval_every', 'eval_episodes',
-    'log_every', 'checkpoint_every', 'num_threads', 'num_actors',
+    'env', 'task', 'action_noise', 'action_repeat', 'seed', 'num_steps', 'eval_every',
+    'eval_episodes', 'log_every', 'checkpoint_every', 'num_threads', 'num_actors',
     'variable_update_period', 'jit_compile', *vars(config_lib.FaultLimits()),
   )
 )  # fmt: skip

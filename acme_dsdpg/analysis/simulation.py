@@ -107,8 +107,8 @@ def make_simulator(config: config_lib.ExperimentConfig, seed: int) -> Simulator:
   """
   if config.action_repeat > 1:
     raise config_lib.ConfigError(
-      f'action_repeat={config.action_repeat!r}: only an environment that takes each action '
-      'once can be compared with its simulator.'
+      f'action_repeat={config.action_repeat!r}: only an environment that takes each '
+      'action once can be compared with its simulator.'
     )
   if config.action_noise:
     raise config_lib.ConfigError(

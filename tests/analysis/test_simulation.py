@@ -52,7 +52,9 @@ def test_the_simulator_is_set_back_to_earlier_episodes(task):
     )
 
 
-@pytest.mark.parametrize('field, value', [('action_noise', 0.1), ('action_repeat', 2)])
+@pytest.mark.parametrize(
+  ('field', 'value'), [('action_noise', 0.1), ('action_repeat', 2)]
+)
 def test_a_run_whose_environment_is_not_the_simulator_is_refused(field, value):
   config = config_lib.ExperimentConfig(env='cartpole', **{field: value})
   with pytest.raises(config_lib.ConfigError, match=f'{field}={value}'):
