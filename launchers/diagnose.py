@@ -1,14 +1,17 @@
 """Looks into one run: `python launchers/diagnose.py RUN --output=diagnosis`.
 
-Three panels, and the numbers behind them in a line each, from episodes that the trained
+Five panels, and the numbers behind them in a line each, from episodes that the trained
 policy acts here and now:
 
 - the returns that the critic predicts along episodes without exploration noise, against
   the discounted returns that were obtained;
+- their calibration: where among the critic's samples the return lies (uniformly, where
+  the distribution is right);
+- the critic's samples of dz/da by action;
 - the world model's squared error by dimension, of transitions with exploration noise as
   it has learned from, in the variances of what it predicts, reconstructed and drawn
   from the prior;
-- the critic's samples of dz/da by action.
+- how much of each step the world model explains, and how far it is trusted there.
 
 Three flags compare with finite differences of the simulator, where exploration leads:
 `--gradients=30` the critic's mean dz/da with returns simulated anew, for several horizons

@@ -8,6 +8,8 @@ from typing import NamedTuple, Optional, Tuple
 
 import tensorflow as tf
 
+from acme_dsdpg import config as config_lib
+from acme_dsdpg import networks as networks_lib
 from acme_dsdpg.agent import batches, objective
 from acme_dsdpg.agent import metrics as metrics_lib
 from acme_dsdpg.agent.batches import Batch
@@ -54,7 +56,7 @@ class FeatureObjective(objective.Objective):
       observed = batches.observed(batch.outcome)
       value = self._target(batch, observed, batch.outcome.discount)
       coefficients = tf.concat([value, coefficients[:, 1:]], axis=1)
-      weight *= self._trust(batch, latent)
+      weight *= transition_trust(config, self._networks.world_model, batch, latent)
     return Target(coefficients, directions, weight)
 
   def critic_update(
@@ -127,27 +129,6 @@ class FeatureObjective(objective.Objective):
       seed, batch_size, config.num_directions, size, batch.action.dtype
     )
 
-  def _trust(self, batch: Batch, latent: tf.Tensor) -> tf.Tensor:
-    """Computes the trust in the observed steps, [B], a constant."""
-    model, kind = self._networks.world_model, self._config.trust
-    if kind == 'none':
-      return tf.ones_like(batch.model_outcome.reward)
-    if kind == 'mean':
-      change = model.mean(batch.observation, batch.action)[:, 1:]
-      predicted = batch.observation + change
-    else:
-      _, predicted = model.decode(batch.observation, batch.action, latent)
-    outcome = batch.model_outcome
-    weight = trust.explained_change(
-      batch.observation, outcome.next_observation, predicted
-    )
-    if kind == 'typical':
-      posterior = model.encode(
-        batch.observation, batch.action, outcome.reward, outcome.next_observation
-      )
-      weight *= trust.typicality(posterior.kl_divergence(model.prior()))
-    return tf.stop_gradient(weight)
-
   def _samples(
     self, coefficients: tf.Tensor, target: tf.Tensor, seeds: objective.Seeds
   ) -> Tuple[tf.Tensor, tf.Tensor]:
@@ -160,3 +141,48 @@ class FeatureObjective(objective.Objective):
       directional.samples(coefficients, draw(seeds.critic)),
       directional.samples(target, draw(seeds.target)),
     )
+
+
+def transition_trust(
+  config: config_lib.DSDPGConfig,
+  model: networks_lib.WorldModel,
+  batch: Batch,
+  latent: tf.Tensor,
+) -> tf.Tensor:
+  """Computes the trust in the model's derivatives at the observed steps.
+
+  Args:
+    config: the agent, whose `trust` says which.
+    model: the world model, of one step.
+    batch: of transitions.
+    latent: inferred, [B, L].
+
+  Returns:
+    [B] in [0, 1], a constant.
+  """
+  if config.trust == 'none':
+    return tf.ones_like(batch.model_outcome.reward)
+  outcome = batch.model_outcome
+  weight = trust.explained_change(
+    batch.observation,
+    outcome.next_observation,
+    trusted_prediction(config, model, batch, latent),
+  )
+  if config.trust == 'typical':
+    posterior = model.encode(
+      batch.observation, batch.action, outcome.reward, outcome.next_observation
+    )
+    weight *= trust.typicality(posterior.kl_divergence(model.prior()))
+  return tf.stop_gradient(weight)
+
+
+def trusted_prediction(
+  config: config_lib.DSDPGConfig,
+  model: networks_lib.WorldModel,
+  batch: Batch,
+  latent: tf.Tensor,
+) -> tf.Tensor:
+  """Computes the prediction of s+ that the trust goes by, [B, S], as above."""
+  if config.trust == 'mean':
+    return batch.observation + model.mean(batch.observation, batch.action)[:, 1:]
+  return model.decode(batch.observation, batch.action, latent)[1]

@@ -9,8 +9,10 @@ import tensorflow as tf
 
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import environments
+from acme_dsdpg.agent import batches, feature_objective
 from acme_dsdpg.analysis.trained_agent import TrainedAgent
 from acme_dsdpg.losses import sobolev
+from acme_dsdpg.losses import trust as trust_lib
 
 Episode = Dict[str, np.ndarray]
 
@@ -30,6 +32,9 @@ class Diagnosis(NamedTuple):
     gradients: dz/da of the samples, [N, M, A].
     saturation: the share of actions' coordinates at their bounds.
     model_errors: of the world model, [S + 1] for each of `LATENTS`; None without one.
+    explained: R^2 of each step's change by the prediction that the trust goes by, [T];
+      None where there is no trust.
+    trust: w of each step, [T]; None where there is none.
   """
 
   predicted: np.ndarray
@@ -37,6 +42,8 @@ class Diagnosis(NamedTuple):
   gradients: np.ndarray
   saturation: float
   model_errors: Optional[Tuple[np.ndarray, np.ndarray]]
+  explained: Optional[np.ndarray] = None
+  trust: Optional[np.ndarray] = None
 
 
 def diagnose(
@@ -56,13 +63,16 @@ def diagnose(
   rng = np.random.default_rng(seed)
   with contextlib.closing(factory(seed)) as environment:
     clean = collect(environment, agent.policy, 0.0, num_episodes, rng)
-  errors = None
+  errors, of_steps = None, (None, None)
   if agent.networks.world_model is not None:
     sigma = agent.config.sigma
     with contextlib.closing(factory(seed + 1)) as environment:
       noisy = collect(environment, agent.policy, sigma, num_episodes, rng)
     errors = model_errors(agent, noisy)
-  return Diagnosis(*compare_returns(agent, clean), saturation(clean), errors)
+    if 'trust' not in agent.config.unused_fields():
+      of_steps = trust_by_step(agent, noisy)
+  returns = compare_returns(agent, clean)
+  return Diagnosis(*returns, saturation(clean), errors, *of_steps)
 
 
 def collect(
@@ -169,6 +179,20 @@ def compare_returns(
   return samples[..., 0], np.concatenate(obtained), samples[..., 1:]
 
 
+def calibration(predicted: np.ndarray, obtained: np.ndarray) -> np.ndarray:
+  """Returns the share of each state's samples that are below what was obtained.
+
+  The probability integral transform: uniform in [0, 1] where the critic's distribution
+  is right (Dawid, 1984). Ties count half.
+
+  Args:
+    predicted: [N, M].
+    obtained: [N].
+  """
+  obtained = obtained[:, np.newaxis]
+  return np.mean((predicted < obtained) + 0.5 * (predicted == obtained), axis=1)
+
+
 def model_steps(config: config_lib.DSDPGConfig) -> int:
   """Returns the environment steps that the world model spans."""
   return 1 if config.one_step_model else config.n_step
@@ -181,9 +205,38 @@ def model_errors(
 
   [S + 1] each: of the state after the steps that the model spans, and of the reward.
   """
+  model = agent.networks.world_model
+  s, a, r, s_next = _transitions(agent, episodes)
+  posterior = model.encode(s, a, r, s_next)
+  prior = model.prior().sample(len(r), seed=[0, 1])
+  true = np.c_[s_next, r]
+  errors = []
+  for latent in (posterior.sample(seed=[0, 2]), prior):
+    reward, state = model.decode(s, a, latent)
+    error = np.mean((np.c_[state, reward] - true) ** 2, axis=0)
+    errors.append(error / np.maximum(np.var(true, axis=0), 1e-8))
+  return tuple(errors)
+
+
+def trust_by_step(
+  agent: TrainedAgent, episodes: Sequence[Episode]
+) -> Tuple[np.ndarray, np.ndarray]:
+  """Computes how far the model explains each step, R^2 [T], and the trust, w [T]."""
   config, model = agent.config, agent.networks.world_model
-  span = model_steps(config)
-  weights = config.discount ** np.arange(span)
+  s, a, r, s_next = _transitions(agent, episodes)
+  outcome = batches.Outcome(r, tf.ones_like(r), s_next)
+  batch = batches.Batch(s, a, outcome, outcome)
+  latent = model.encode(s, a, r, s_next).sample(seed=[0, 2])
+  predicted = feature_objective.trusted_prediction(config, model, batch, latent)
+  explained = trust_lib.explained_share(s, s_next, predicted)
+  weight = feature_objective.transition_trust(config, model, batch, latent)
+  return explained.numpy(), weight.numpy()
+
+
+def _transitions(agent: TrainedAgent, episodes: Sequence[Episode]) -> List[tf.Tensor]:
+  """s, a, R, s+ over the steps that the model spans: [T, S], [T, A], [T], [T, S]."""
+  span = model_steps(agent.config)
+  weights = agent.config.discount ** np.arange(span)
   columns = []
   for episode in episodes:
     starts = np.arange(0, len(episode['reward']) - span + 1)
@@ -197,14 +250,6 @@ def model_errors(
         observation[starts + span],
       )
     )
-  s, a, r, s_next = (np.concatenate(c).astype(np.float32) for c in zip(*columns))
-  s, s_next = (agent.networks.normalizer(tf.constant(x)) for x in (s, s_next))
-  posterior = model.encode(s, tf.constant(a), tf.constant(r), s_next)
-  prior = model.prior().sample(len(r), seed=[0, 1])
-  true = np.c_[s_next, r]
-  errors = []
-  for latent in (posterior.sample(seed=[0, 2]), prior):
-    reward, state = model.decode(s, tf.constant(a), latent)
-    error = np.mean((np.c_[state, reward] - true) ** 2, axis=0)
-    errors.append(error / np.maximum(np.var(true, axis=0), 1e-8))
-  return tuple(errors)
+  s, a, r, s_next = (tf.constant(np.concatenate(c), tf.float32) for c in zip(*columns))
+  normalizer = agent.networks.normalizer
+  return [normalizer(s), a, r, normalizer(s_next)]

@@ -10,20 +10,53 @@ from acme_dsdpg.analysis import diagnosis
 
 
 def draw(result: diagnosis.Diagnosis, title: str):
-  """Draws returns, the world model's errors and dz/da, a panel each."""
-  figure, axes = plt.subplots(1, 3, figsize=(14, 4), layout='constrained')
-  _returns(axes[0], result.predicted, result.obtained)
-  axes[0].set_title(title)
-  if result.model_errors is None:
-    axes[1].text(0.5, 0.5, 'no world model', ha='center')
-    axes[1].set_axis_off()
+  """Draws returns, their calibration, dz/da, the model's errors, trust: a panel each."""
+  figure, axes = plt.subplots(1, 5, figsize=(22, 4), layout='constrained')
+  returns, calibration, gradients, errors, trust = axes
+  _returns(returns, result.predicted, result.obtained)
+  returns.set_title(title)
+  if result.predicted.shape[1] > 1:
+    _calibration(calibration, result.predicted, result.obtained)
   else:
-    _model_errors(axes[1], result.model_errors)
-  by_action = result.gradients.reshape([-1, result.gradients.shape[-1]])
-  axes[2].boxplot(list(by_action.T), whis=(5, 95), showfliers=False)
-  axes[2].axhline(0.0, color='0.5', lw=0.5)
-  axes[2].set(xlabel='action', ylabel='dz/da: quartiles, 5% to 95%')
+    _absent(calibration, 'one return, no distribution')
+  _gradients(gradients, result.gradients)
+  if result.model_errors is None:
+    _absent(errors, 'no world model')
+  else:
+    _model_errors(errors, result.model_errors)
+  if result.trust is None:
+    _absent(trust, 'no trust')
+  else:
+    _trust(trust, result.explained, result.trust)
   return figure
+
+
+def _absent(axis, why):
+  axis.text(0.5, 0.5, why, ha='center')
+  axis.set_axis_off()
+
+
+def _calibration(axis, predicted, obtained):
+  below = diagnosis.calibration(predicted, obtained)
+  axis.hist(below, np.linspace(0.0, 1.0, 11), weights=np.full(len(below), 1 / len(below)))
+  axis.axhline(0.1, color='0.5', ls='--')
+  axis.set(xlabel='share of the samples below the return', ylabel='share of the states')
+
+
+def _gradients(axis, gradients):
+  by_action = gradients.reshape([-1, gradients.shape[-1]])
+  axis.boxplot(list(by_action.T), whis=(5, 95), showfliers=False)
+  axis.axhline(0.0, color='0.5', lw=0.5)
+  axis.set(xlabel='action', ylabel='dz/da: quartiles, 5% to 95%')
+
+
+def _trust(axis, explained, trust):
+  share = np.full(len(trust), 1 / len(trust))
+  bins = np.linspace(-0.5, 1.0, 31)
+  for values, label in ((explained, "$R^2$ of a step's change"), (trust, 'trust w')):
+    axis.hist(np.maximum(values, bins[0]), bins, weights=share, alpha=0.6, label=label)
+  axis.set(xlabel='of a step (all below -0.5 in the first bin)', ylabel='share of steps')
+  axis.legend()
 
 
 def _returns(axis, predicted, obtained):

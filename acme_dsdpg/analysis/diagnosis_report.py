@@ -57,6 +57,14 @@ def of_episodes(result: diagnosis.Diagnosis) -> str:
     f'correlation {correlation:.2f}, within 5% to 95%: '
     f'{np.mean((low <= obtained) & (obtained <= high)):.0%}, '
     f'spread of the samples {predicted.std(1).mean():.2f}',
+  ]
+  if predicted.shape[1] > 1:
+    below = diagnosis.calibration(predicted, obtained)
+    lines.append(
+      f'calibration: {np.mean(below < 0.1):.0%} of the returns at or below the lowest '
+      f'tenth of the samples, {np.mean(below > 0.9):.0%} at or above the highest'
+    )
+  lines += [
     f'|dz/da|: mean {norm.mean():.3f}, spread over samples {norm.std(1).mean():.3f}',
     f'actions within 5% of their bounds: {result.saturation:.0%}',
   ]
@@ -64,6 +72,14 @@ def of_episodes(result: diagnosis.Diagnosis) -> str:
     lines.append(
       f'world model, {label}: squared error / variance, mean of the states '
       f'{error[:-1].mean():.3f}, worst {error[:-1].max():.3f}, reward {error[-1]:.3f}'
+    )
+  if result.trust is not None:
+    quartiles = lambda x: '{1:.2f}, quartiles {0:.2f} to {2:.2f}'.format(
+      *np.quantile(x, [0.25, 0.5, 0.75])
+    )
+    lines.append(
+      f'steps: R^2 of the change, median {quartiles(result.explained)}; trust w, median '
+      f'{quartiles(result.trust)}'
     )
   return '\n'.join(lines)
 

@@ -199,6 +199,8 @@ def _critic_gradient(agent: TrainedAgent, visited: Visited) -> np.ndarray:
 def _mean_return(agent: TrainedAgent, normalised: tf.Tensor) -> tf.Tensor:
   """v, [N]: the mean return of the policy's actions."""
   action = agent.networks.policy(normalised)
+  if agent.config.critic != 'samples':  # The mean is its own output.
+    return agent.networks.critic.coefficients(normalised, action)[:, 0]
   returns = diagnosis.critic_samples(agent, normalised, action, 'none')
   return tf.reduce_mean(returns, axis=1)[:, 0]
 

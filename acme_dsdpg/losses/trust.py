@@ -6,13 +6,12 @@ import tensorflow as tf
 _LEAST_CHANGE = 1e-3
 
 
-def explained_change(
+def explained_share(
   observation: tf.Tensor, next_observation: tf.Tensor, prediction: tf.Tensor
 ) -> tf.Tensor:
-  """Computes w = clip(1 - |s+ - s^|^2 / (|s+ - s|^2 + 0.001), 0, 1)^2.
+  """Computes R^2 = 1 - |s+ - s^|^2 / (|s+ - s|^2 + 0.001) of a step's change.
 
-  1 where the model explains all of the change, 0 where it explains none of it: at
-  contacts and falls its derivative is noise.
+  1 where the model explains all of it, 0 and less where it explains none.
 
   Args:
     observation: s [B, S], normalised.
@@ -20,12 +19,22 @@ def explained_change(
     prediction: s^ [B, S].
 
   Returns:
-    [B], in [0, 1].
+    [B], at most 1.
   """
   squared = lambda x: tf.reduce_sum(tf.square(x), axis=-1)
   change = squared(next_observation - observation) + _LEAST_CHANGE
-  unexplained = squared(next_observation - prediction) / change
-  return tf.square(tf.clip_by_value(1.0 - unexplained, 0.0, 1.0))
+  return 1.0 - squared(next_observation - prediction) / change
+
+
+def explained_change(
+  observation: tf.Tensor, next_observation: tf.Tensor, prediction: tf.Tensor
+) -> tf.Tensor:
+  """Computes w = clip(R^2, 0, 1)^2 of `explained_share`: [B], in [0, 1].
+
+  At contacts and falls, which it does not explain, a model's derivative is noise.
+  """
+  share = explained_share(observation, next_observation, prediction)
+  return tf.square(tf.clip_by_value(share, 0.0, 1.0))
 
 
 def typicality(divergence: tf.Tensor) -> tf.Tensor:

@@ -62,6 +62,40 @@ def test_returns_that_a_time_limit_cuts_short_are_left_out():
     )
 
 
+def test_calibration_is_uniform_where_the_distribution_is_right():
+  rng = np.random.default_rng(0)
+  samples, obtained = rng.normal(size=[2000, 200]), rng.normal(size=2000)
+  below = diagnosis.calibration(samples, obtained)
+  np.testing.assert_allclose(
+    np.quantile(below, [0.1, 0.5, 0.9]), [0.1, 0.5, 0.9], atol=0.03
+  )
+  # Half the spread: every return is far out more often.
+  below = diagnosis.calibration(0.5 * samples, obtained)
+  assert np.mean(below < 0.1) > 0.2
+  assert np.mean(below > 0.9) > 0.2
+  few = np.array([[0.0, 1.0, 2.0, 2.0]])
+  for value, share in ((-1.0, 0.0), (1.0, 0.375), (2.0, 0.75), (3.0, 1.0)):
+    assert diagnosis.calibration(few, np.array([value])) == share
+
+
+def test_trust_by_step_is_that_of_the_change_that_the_mean_explains():
+  agent = _agent(
+    config_lib.DSDPGConfig(),
+    world_model=types.SimpleNamespace(
+      mean=lambda s, a: tf.concat([tf.zeros_like(a), a, 0.0 * a], axis=1),
+      encode=lambda *args: types.SimpleNamespace(sample=lambda seed: None),
+    ),
+  )
+  # The action moves the first coordinate by itself; the second moves by 0, 1, 2.
+  action = np.ones([3, 1], np.float32)
+  observation = np.array([[0, 0], [1, 0], [2, 1], [3, 3]], np.float32)
+  episode = dict(observation=observation, action=action, reward=np.zeros(3, np.float32))
+  explained, weight = diagnosis.trust_by_step(agent, [episode, episode])
+  expected = 1.0 - np.array([0.0, 1.0, 4.0]) / (np.array([1.0, 2.0, 5.0]) + 1e-3)
+  np.testing.assert_allclose(explained, np.tile(expected, 2), rtol=1e-5)
+  np.testing.assert_allclose(weight, np.tile(expected**2, 2), rtol=1e-5)
+
+
 def test_a_model_that_is_right_has_no_error_and_one_of_the_mean_has_one():
   rng = np.random.default_rng(0)
   observation = rng.normal(size=[30, 2]).astype(np.float32)
@@ -93,10 +127,10 @@ def test_a_model_that_is_right_has_no_error_and_one_of_the_mean_has_one():
   np.testing.assert_allclose(drawn, np.ones(3), rtol=1e-5)
 
 
-@pytest.fixture(name='run')
-def _run(tmp_path):
+@pytest.fixture(name='run', params=['dsdpg', presets.DEFAULT_AGENT])
+def _run(request, tmp_path):
   """A run directory with a checkpoint of networks with other weights: config, state."""
-  values = dict(agent='dsdpg', env='pendulum', task='swingup', hidden_sizes=(4, 4))
+  values = dict(agent=request.param, env='pendulum', task='swingup', hidden_sizes=(4, 4))
   config = presets.make_config({**values, 'world_model_hidden_sizes': (4,)})
   builder = agents.make_builder(config.agent, config.dsdpg)
   spec = specs.make_environment_spec(environments.make_environment('pendulum'))
@@ -128,14 +162,19 @@ def test_an_agent_is_diagnosed_from_its_checkpoint(run, tmp_path):
   assert f'return: obtained {result.obtained.mean():.2f}, predicted' in text
   assert 'actions within 5% of their bounds: 0%' in text
   assert 'world model, from the prior: squared error' in text
-  assert len(text.splitlines()) == 5
+  assert 'calibration: ' in text
+  trusts = config.agent == presets.DEFAULT_AGENT
+  assert ('steps: R^2 of the change, median' in text) == trusts
+  assert len(text.splitlines()) == 6 + trusts
   figure = diagnosis_figure.draw(result, 'a run')
   (path, _) = figures.save(figure, str(tmp_path / 'figure'))
   assert os.path.getsize(path) > 10_000
-  without = result._replace(model_errors=None)
+  without = result._replace(model_errors=None, trust=None)
+  without = without._replace(predicted=result.predicted[:, :1])
   assert len(diagnosis_report.of_episodes(without).splitlines()) == 3
-  (_, panel, _) = diagnosis_figure.draw(without, 'a run').axes
-  assert panel.texts[0].get_text() == 'no world model'
+  (_, *panels) = diagnosis_figure.draw(without, 'a run').axes
+  said = [panel.texts[0].get_text() for panel in panels if panel.texts]
+  assert said == ['one return, no distribution', 'no world model', 'no trust']
 
 
 def test_a_run_that_cannot_be_looked_into_is_a_sentence(run, tmp_path):
