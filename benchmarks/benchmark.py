@@ -22,6 +22,7 @@ from absl import flags
 import acme
 from acme.utils import loggers
 from dm_control import suite
+from dm_env import specs
 import numpy as np
 import reverb
 import tensorflow as tf
@@ -49,14 +50,21 @@ def in_turn(functions, repeats=7):
   return {k: (v[0], float(np.median(v[1:] or v))) for k, v in times.items()}
 
 
-def make(**overrides):
+def make(spec=SPEC, **overrides):
   """Makes config, builder, networks, and the random batches of a learner's call."""
   config = presets.make_config(overrides)
   builder = agents.make_builder(config.agent, config.dsdpg)
-  (table,) = builder.make_replay_tables(SPEC)
+  (table,) = builder.make_replay_tables(spec)
   sizes = config_lib.UPDATES_PER_CALL, config.dsdpg.batch_size
   block = tf.random.normal([*sizes, *table.info.signature.shape])
-  return config, builder, builder.make_networks(SPEC), block
+  return config, builder, builder.make_networks(spec), block
+
+
+def make_step(spec=SPEC, **overrides):
+  """Makes a function that takes the steps of one call of a learner."""
+  _, builder, networks, block = make(spec, **overrides)
+  blocks = iter(lambda: reverb.ReplaySample(None, block), None)
+  return builder.make_learner(spec, networks, blocks).step
 
 
 def serve(builder, directory, checkpoint=None):
@@ -108,16 +116,28 @@ def acting(directory):
 def step(_):
   """Measures a step of a learner's call, and its compilation, of several agents."""
   learners = {name: dict(agent=name) for name in ('ddpg', 'dsdpg', 'dsdpg_anchored')}
-  functions = {}
-  for name, overrides in {**learners, 'dsdpg, paper size': PAPER}.items():
-    _, builder, networks, block = make(**overrides)
-    blocks = iter(lambda block=block: reverb.ReplaySample(None, block), None)
-    functions[name] = builder.make_learner(SPEC, networks, blocks).step
-  seconds = in_turn(functions)
+  learners['dsdpg, paper size'] = PAPER
+  seconds = in_turn({name: make_step(**values) for name, values in learners.items()})
   keys = ('milliseconds', 'times ddpg', 'seconds to compile')
   of_one = lambda s: 1e3 * s / config_lib.UPDATES_PER_CALL
   figures = lambda first, s: zip(keys, (of_one(s), s / seconds['ddpg'][1], first - s))
   return {name: dict(figures(*value)) for name, value in seconds.items()}
+
+
+def sizes(_):
+  """Measures the default's step by samples M and actions A, as a multiple of `ddpg`'s."""
+  result = {}
+  for num_actions in (1, 6, 12, 21):
+    shape = [num_actions]
+    spec = SPEC._replace(actions=specs.BoundedArray(shape, np.float32, -1.0, 1.0))
+    functions = {'ddpg': make_step(spec, agent='ddpg')}
+    for num_samples in (2, 10, 50, 200):
+      functions[f'M = {num_samples}'] = make_step(spec, num_samples=num_samples)
+    seconds = {name: median for name, (_, median) in in_turn(functions).items()}
+    times = {name: median / seconds['ddpg'] for name, median in seconds.items()}
+    result[f'A = {num_actions}'] = times
+    tf.keras.backend.clear_session()
+  return result
 
 
 def run(directory):
@@ -176,7 +196,7 @@ def checkpoint(directory):
   return {'transitions': _TRANSITIONS.value, 'MiB': size / 2**20, **result}
 
 
-PARTS = {part.__name__: part for part in (acting, step, start, run, checkpoint)}
+PARTS = {part.__name__: part for part in (acting, step, sizes, start, run, checkpoint)}
 _PART = flags.DEFINE_multi_enum('part', list(PARTS), list(PARTS), 'What to measure.')
 _TRANSITIONS = flags.DEFINE_integer('transitions', 50_000, 'In the checkpoint.', 1)
 _OUTPUT = flags.DEFINE_string('output', os.devnull, 'JSON file for the figures.')
