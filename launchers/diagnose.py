@@ -14,8 +14,9 @@ policy acts here and now:
 - how much of each step the world model explains, and how far it is trusted there.
 
 Three flags compare with finite differences of the simulator, where exploration leads:
-`--gradients=30` the critic's mean dz/da with returns simulated anew, for several horizons
-(where the differences to both sides do not agree, there is no slope to be learned);
+`--gradients=30` the critic's mean dz/da with returns simulated anew, for several
+horizons: with their differences (where those to both sides do not agree, there is no
+derivative to be learned), and with their slope over the exploration noise;
 `--targets=200` dz/da with the gradient of a one-step target, by simulator and by model;
 `--model=150` the world model's d(s+, R)/da, over the steps that it spans.
 """
@@ -45,7 +46,7 @@ _OUTPUT = flags.DEFINE_string(
   'output', 'diagnosis', 'Files to write, without their .png and .pdf.'
 )
 _GRADIENTS = flags.DEFINE_integer(
-  'gradients', 0, 'States whose dz/da is compared; (2 A + 1) 126 steps each.', 0
+  'gradients', 0, 'States whose dz/da is compared; (2 A + 81) 126 steps each.', 0
 )
 _TARGETS = flags.DEFINE_integer(
   'targets', 0, "States whose dz/da is compared with the target's; 2 A + 1 steps each.", 0

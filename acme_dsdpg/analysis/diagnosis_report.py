@@ -23,7 +23,8 @@ def of_simulator(
   Args:
     agent: the trained agent.
     simulator: of its task.
-    num_returns: states for `gradients.compare_returns`, for several horizons.
+    num_returns: states for `gradients.compare_returns` and `compare_slopes`, for several
+      horizons.
     num_targets: states for `gradients.compare_targets`.
     num_models: states for `gradients.compare_model`.
     seed: of the exploration noise.
@@ -37,6 +38,8 @@ def of_simulator(
     for steps in _HORIZONS:
       parts = gradients.compare_returns(agent, simulator, visited, steps)
       yield of_returns(steps, parts)
+      slopes = gradients.compare_slopes(agent, simulator, visited, steps, seed)
+      yield of_slopes(steps, slopes)
   if num_targets:
     parts = gradients.compare_targets(agent, simulator, visit(num_targets))
     yield of_targets(parts)
@@ -104,6 +107,15 @@ def of_returns(num_steps: int, parts: Dict[str, np.ndarray]) -> str:
     f'dz/da against {num_steps} simulated steps and the value then: '
     f'{agreement(parts["critic"], (forward + backward) / 2.0)}; '
     f'the differences to both sides: {agreement(forward, backward)}'
+  )
+
+
+def of_slopes(num_steps: int, parts: Dict[str, np.ndarray]) -> str:
+  """Describes the result of `gradients.compare_slopes`, a line."""
+  return (
+    f'dz/da against the slope over exploration noise, {num_steps} simulated steps and '
+    f'the value then: {agreement(parts["critic"], parts["slope"])}; the slopes of either '
+    f'half of the noise: {agreement(*parts["halves"])}'
   )
 
 

@@ -12,6 +12,7 @@ from acme_dsdpg.losses import jacobians
 
 _NUM_LATENTS = 20  # Of the world model, at each transition.
 _STEP = 0.1  # Of the finite differences, actions in [-1, 1].
+_NUM_PAIRS = 40  # Of opposite moves of an action, for a slope.
 
 
 class Visited(NamedTuple):
@@ -87,25 +88,55 @@ def compare_returns(
   Returns:
     [N, A] each: 'critic', 'forward', 'backward'.
   """
-  discount, networks = agent.config.discount, agent.networks
-  num_states, num_actions = visited.action.shape
+  num_actions = visited.action.shape[1]
   moves = _STEP * np.eye(num_actions)
   moves = np.concatenate([np.zeros([1, num_actions]), moves, -moves])
-  ends = [
-    simulator.rollout(state, at + move, agent.policy, discount, num_steps)
-    for state, at in zip(visited.states, visited.action)
-    for move in moves
-  ]
-  ends = np.array(ends, np.float32)
-  value = _mean_return(agent, networks.normalizer(tf.constant(ends[:, 1:]))).numpy()
-  returns = ends[:, 0] + discount**num_steps * value
-  still, forward, backward = np.split(
-    returns.reshape([num_states, -1]), [1, 1 + num_actions], axis=1
+  returns = _simulated_returns(
+    agent, simulator, visited.states, visited.action[:, np.newaxis] + moves, num_steps
   )
+  still, forward, backward = np.split(returns, [1, 1 + num_actions], axis=1)
   return {
     'critic': _critic_gradient(agent, visited),
     'forward': (forward - still) / _STEP,
     'backward': (still - backward) / _STEP,
+  }
+
+
+def compare_slopes(
+  agent: TrainedAgent,
+  simulator: simulation.Simulator,
+  visited: Visited,
+  num_steps: int,
+  seed: int = 0,
+) -> Dict[str, np.ndarray]:
+  """Compares the critic's mean dz/da with the slope of returns over exploration noise.
+
+  Returns as in `compare_returns`, of actions moved by the agent's exploration noise, to
+  opposite sides; their differences are regressed on the moves. What an improvement of
+  the policy would follow, where derivatives at a point say little: through contacts they
+  are large and change from one step's width to the next.
+
+  Returns:
+    [N, A] each: 'critic', 'slope', and 'halves' [2, N, A], the slopes of either half of
+    the noise: the slope is as reliable as those agree.
+  """
+  (num_states, num_actions), rng = visited.action.shape, np.random.default_rng(seed)
+  noise = rng.normal(size=[num_states, _NUM_PAIRS, num_actions]) * agent.config.sigma
+  at = visited.action[:, np.newaxis]
+  ends = [np.clip(at + sign * noise, -1.0, 1.0) for sign in (1.0, -1.0)]
+  moves = ends[0] - ends[1]
+  forward, backward = (
+    _simulated_returns(agent, simulator, visited.states, end, num_steps) for end in ends
+  )
+
+  def slope(part):
+    pairs = zip(moves[:, part], (forward - backward)[:, part])
+    return np.array([np.linalg.lstsq(*pair, rcond=None)[0] for pair in pairs])
+
+  return {
+    'critic': _critic_gradient(agent, visited),
+    'slope': slope(slice(None)),
+    'halves': np.array([slope(slice(0, None, 2)), slope(slice(1, None, 2))]),
   }
 
 
@@ -187,6 +218,29 @@ def compare_model(
     normalised = agent.networks.normalizer(raw)  # Each coordinate by itself.
   simulated[..., 1:] *= tape.gradient(normalised, raw).numpy()[:, np.newaxis]
   return _model_jacobian(agent, visited, outcomes), simulated
+
+
+def _simulated_returns(
+  agent: TrainedAgent,
+  simulator: simulation.Simulator,
+  states: Sequence[simulation.State],
+  actions: np.ndarray,
+  num_steps: int,
+) -> np.ndarray:
+  """Returns after each of P actions [N, P, A] in its state: [N, P].
+
+  Of `num_steps` rewards, the policy's after the first action, and of the critic's own
+  mean return where they end.
+  """
+  discount, normalizer = agent.config.discount, agent.networks.normalizer
+  ends = [
+    simulator.rollout(state, action, agent.policy, discount, num_steps)
+    for state, of_state in zip(states, actions)
+    for action in of_state
+  ]
+  ends = np.array(ends, np.float32)
+  value = _mean_return(agent, normalizer(tf.constant(ends[:, 1:]))).numpy()
+  return (ends[:, 0] + discount**num_steps * value).reshape(actions.shape[:2])
 
 
 def _critic_gradient(agent: TrainedAgent, visited: Visited) -> np.ndarray:

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from acme_dsdpg import config as config_lib
 from acme_dsdpg import networks as networks_lib
-from acme_dsdpg.agent import presets
+from acme_dsdpg.agent import policies, presets
 from acme_dsdpg.running import checkpointing
 
 
@@ -58,6 +58,7 @@ def load(
       f'{checkpoint.path!r} has networks that are not those of {config.env}-'
       f'{config.task}: was the environment one of your own?'
     ) from e
-  acting = tf.function(networks.make_acting_policy())
-  policy = lambda observation: acting(observation[np.newaxis]).numpy()[0]
+  policy = policies.NumpyPolicy(
+    networks.make_acting_policy(), spec.actions, config.dsdpg.normalize_observations
+  )
   return TrainedAgent(config.dsdpg, networks, policy)

@@ -69,7 +69,8 @@ def _quadratic_agent(**config):
     ),
   )
   policy = lambda observation: np.array([0.3, -0.99], np.float32)
-  config = config_lib.DSDPGConfig(critic='samples', discount=0.5, sigma=0.0, **config)
+  config = {'critic': 'samples', 'discount': 0.5, 'sigma': 0.0, **config}
+  config = config_lib.DSDPGConfig(**config)
   return trained_agent.TrainedAgent(config, networks, policy)
 
 
@@ -87,6 +88,32 @@ def test_gradients_are_differences_of_simulated_rewards_and_the_value_after_them
     np.testing.assert_allclose(
       parts[side], [expected + curvature * np.diag(SLOPE)] * 2, rtol=1e-4
     )
+
+
+def test_slopes_over_the_noise_are_derivatives_where_returns_are_quadratic():
+  agent, simulator = _quadratic_agent(sigma=0.05), QuadraticSimulator()
+  visited = gradients.visit(agent, simulator, 2, every=3)
+  parts = gradients.compare_slopes(agent, simulator, visited, num_steps=3)
+  np.testing.assert_allclose(parts['critic'], [[1.0, 4.0]] * 2)
+  derivative = (SLOPE + SLOPE.T) @ visited.action.T + [[0.0], [0.125 * 6.5 * 2.0 * 8.0]]
+  np.testing.assert_allclose(parts['slope'], derivative.T, rtol=1e-2)
+  text = diagnosis_report.of_slopes(3, parts)
+  assert 'over exploration noise, 3 simulated steps and the value then: cosine' in text
+
+
+class _Kinked(QuadraticSimulator):
+  """Returns that are |a_0 - 0.3| + 2 a_1."""
+
+  def rollout(self, state, action, policy, discount, num_steps):
+    return np.array([abs(action[0] - 0.3) + 2.0 * action[1], 0.0])
+
+
+def test_a_kink_has_no_slope_where_the_noise_is_of_both_sides():
+  agent = _quadratic_agent(sigma=0.05)
+  visited = gradients.visit(agent, QuadraticSimulator(), 1, every=3)
+  visited = visited._replace(action=np.array([[0.3, 0.0]], np.float32))
+  parts = gradients.compare_slopes(agent, _Kinked(), visited, num_steps=1)
+  np.testing.assert_allclose(parts['slope'], [[0.0, 2.0]], atol=1e-3)
 
 
 def test_a_model_is_compared_over_the_steps_that_it_spans():
@@ -195,11 +222,12 @@ def test_every_comparison_is_said():
   text = '\n'.join(diagnosis_report.of_simulator(agent, simulator, 1, 2, 3, seed=0))
   lines = text.splitlines()
   assert [line for line in lines if 'simulated steps and the value then' in line] == (
-    lines[:4]
+    lines[:8]
   )
   for said in (
     'dz/da against 100 simulated steps',
     'the differences to both sides: cosine, median',
+    'the slopes of either half of the noise: cosine, median',
     "dz/da against the one-step target's by the simulator",
     "the target's by the model, by the simulator: cosine",
     'medians by the model',
