@@ -10,7 +10,7 @@ from tests.running import runs
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 
-# Does not end by itself; evaluations, which save as well, only at start and end.
+# Does not end by itself; evaluations only at start and end.
 VALUES = dict(num_steps=10**6, eval_every=10**6)
 
 
@@ -53,7 +53,8 @@ def test_a_full_disk_is_a_warning_and_the_old_checkpoint_stays(tmp_path):
   script = f'mount -t tmpfs -o size=2m tmpfs {disk} && "$@" && cp -r {disk}/w {kept}'
   prefix = ['unshare', '-r', '-m', 'sh', '-c', script, 'sh']
   # A replay buffer that outgrows the disk.
-  program = runs.start(disk / 'w', prefix=prefix, hidden_sizes=(128, 128))
+  values = dict(hidden_sizes=(128, 128), checkpoint_every=0.01)
+  program = runs.start(disk / 'w', prefix=prefix, **values)
   assert program.wait() == 0, program.err
   assert 'WARNING: no checkpoint was saved, training goes on' in program.out
   assert 'evaluation at step 600' in program.out
