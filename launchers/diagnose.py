@@ -46,7 +46,7 @@ _OUTPUT = flags.DEFINE_string(
   'output', 'diagnosis', 'Files to write, without their .png and .pdf.'
 )
 _GRADIENTS = flags.DEFINE_integer(
-  'gradients', 0, 'States whose dz/da is compared; (2 A + 81) 126 steps each.', 0
+  'gradients', 0, 'States whose dz/da is compared; at least (2 A + 81) 126 steps each.', 0
 )
 _TARGETS = flags.DEFINE_integer(
   'targets', 0, "States whose dz/da is compared with the target's; 2 A + 1 steps each.", 0

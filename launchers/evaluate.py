@@ -47,7 +47,8 @@ def evaluate(run, policy, video_path):
       f'{run.task} has {size}. Trained in an environment of your own it is evaluated '
       'there: acme_dsdpg.load_policy.'
     )
-  video = video_lib.Video(video_path) if video_path else None
+  repeat = run.action_repeat
+  video = video_lib.Video(video_path, action_repeat=repeat) if video_path else None
   loop = acme.EnvironmentLoop(
     environment,
     evaluation.PolicyActor(policy),

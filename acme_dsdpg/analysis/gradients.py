@@ -12,7 +12,8 @@ from acme_dsdpg.losses import jacobians
 
 _NUM_LATENTS = 20  # Of the world model, at each transition.
 _STEP = 0.1  # Of the finite differences, actions in [-1, 1].
-_NUM_PAIRS = 40  # Of opposite moves of an action, for a slope.
+# Pairs of opposite moves of an action, for a slope: at least, and for each coordinate.
+_NUM_PAIRS, _NUM_PAIRS_EACH = 40, 4
 
 
 class Visited(NamedTuple):
@@ -118,10 +119,11 @@ def compare_slopes(
 
   Returns:
     [N, A] each: 'critic', 'slope', and 'halves' [2, N, A], the slopes of either half of
-    the noise: the slope is as reliable as those agree.
+    the noise. The slope is at least as reliable as those agree.
   """
   (num_states, num_actions), rng = visited.action.shape, np.random.default_rng(seed)
-  noise = rng.normal(size=[num_states, _NUM_PAIRS, num_actions]) * agent.config.sigma
+  num_pairs = max(_NUM_PAIRS, _NUM_PAIRS_EACH * num_actions)
+  noise = rng.normal(size=[num_states, num_pairs, num_actions]) * agent.config.sigma
   at = visited.action[:, np.newaxis]
   ends = [np.clip(at + sign * noise, -1.0, 1.0) for sign in (1.0, -1.0)]
   moves = ends[0] - ends[1]

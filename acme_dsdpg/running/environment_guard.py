@@ -85,7 +85,11 @@ class GuardedEnvironment(dm_env.Environment):
       raise RunFailedError(f'Making the environment {e}.') from None
 
   def close(self):
-    """Closes the environment, once and for all; any thread may do so."""
+    """Closes the environment, once and for all; any thread may do so.
+
+    An episode in the environment's thread ends at its next step. The environment is not
+    waited for longer than seconds: then it is closed beside it.
+    """
     with self._closing:
       self._is_closed = True
       self._close()
@@ -95,11 +99,15 @@ class GuardedEnvironment(dm_env.Environment):
 
     Raises:
       TimeLimitError: making it took longer than the time limit.
+      RunFailedError: another thread has closed the environment.
       Exception: whatever the factory raises.
     """
-    self._close()
+    with self._closing:
+      if self._is_closed:
+        raise RunFailedError(_CLOSED)
+      self._close()
+      worker = self._worker = worker_lib.Worker()
     self._number += 1
-    self._worker = worker_lib.Worker()
     number, late = self._number, threading.Event()
 
     def make():
@@ -110,12 +118,17 @@ class GuardedEnvironment(dm_env.Environment):
       return environment, {k: getattr(environment, f'{k}_spec')() for k in kinds}
 
     try:
-      environment, self._specs = self._worker.call(make, (), self._timeout)
+      environment, self._specs = worker.call(make, (), self._timeout)
     except TimeLimitError:
       late.set()
       raise
     _claim(environment)
-    self._environment = environments.TimeLimit(environment, self._max_episode_steps)
+    with self._closing:
+      self._environment = environments.TimeLimit(environment, self._max_episode_steps)
+      if self._is_closed:  # Meanwhile, and its thread has ended.
+        self._worker = worker_lib.Worker()
+        self._close()
+        raise RunFailedError(_CLOSED)
 
   def _close(self):
     """Closes this environment. One that fails at it, or hangs, is a warning."""
@@ -128,7 +141,8 @@ class GuardedEnvironment(dm_env.Environment):
       for simulator in _simulators(environment):
         _in_use.pop(id(simulator), None)
       # Where a call hangs, closing what it waits for may end it.
-      closer = worker_lib.Worker() if worker.hangs else worker
+      hangs = worker is None or worker.hangs
+      closer = worker_lib.Worker() if hangs else worker
       try:
         closer.call(environment.close, (), limit)
       except (TimeLimitError, EnvironmentFaultError) as e:
@@ -152,7 +166,7 @@ class GuardedEnvironment(dm_env.Environment):
       BaseException: whatever the episode raises.
     """
     worker = self._worker
-    if worker is None:  # As its reset will say.
+    if worker is None or self._environment is None:  # As its reset will say.
       return episode()
     try:
       return worker.run(episode, self._timeout)

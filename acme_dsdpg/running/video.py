@@ -11,14 +11,22 @@ import imageio
 class Video(observers.EnvLoopObserver):
   """Writes what dm_control renders to a video file, in real time."""
 
-  def __init__(self, path: str, height: int = 240, width: int = 320, max_fps: int = 30):
+  def __init__(
+    self,
+    path: str,
+    height: int = 240,
+    width: int = 320,
+    max_fps: int = 30,
+    action_repeat: int = 1,
+  ):
     self._path = path
+    self._action_repeat = action_repeat
     self._size = dict(height=height, width=width)
     self._max_fps = max_fps
     self._writer = None
 
   def observe_first(self, env: dm_env.Environment, timestep: dm_env.TimeStep):
-    fps = 1.0 / env.control_timestep()
+    fps = 1.0 / (self._action_repeat * env.control_timestep())
     self._stride = math.ceil(fps / self._max_fps)
     if self._writer is None:
       self._writer = imageio.get_writer(

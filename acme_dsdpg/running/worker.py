@@ -24,6 +24,7 @@ class Worker:
 
   def __init__(self):
     self.hangs = False
+    self._lock = threading.Lock()  # Of what is being called, and whether in vain.
     self._is_abandoned = False
     self._current = None  # What the thread itself is calling, anew for each call.
     self._calls = queue.SimpleQueue()
@@ -59,57 +60,70 @@ class Worker:
     """Returns `function()`, whose calls by `call` take no longer than `timeout` seconds.
 
     Raises:
-      TimeLimitError: one of them did.
+      TimeLimitError: one of them did; noticed after up to half as long again.
       Abandoned: another thread has abandoned it.
       BaseException: whatever it raises.
     """
     results = self._put(function, ())
+    try:
+      result, error = self._wait(results, timeout)
+    except TimeLimitError:
+      raise
+    except BaseException:  # An interrupt.
+      self.abandon(timeout)
+      raise
+    if error is not None:
+      raise error
+    return result
+
+  def _wait(self, results: queue.SimpleQueue, timeout: float):
+    """Waits for what `run` has given to the thread."""
     seen, times = None, 0
     while True:
-      try:
-        result, error = results.get(timeout=_half(timeout))
-        break
-      except queue.Empty:
-        # The third time it is at the same call, two halves of the limit have passed. (A
-        # machine that has slept comes here at once, and the call has time left.)
+      with contextlib.suppress(queue.Empty):
+        return results.get(timeout=_half(timeout))
+      # The third time it is at the same call, two halves of the limit have passed. (A
+      # machine that has slept comes here at once, and the call has time left.)
+      with self._lock:
         current = self._current
         times = times + 1 if current is seen else 1
         seen = current
         if current is not None and times == 3:
           self.hangs = self._is_abandoned = True
-          raise TimeLimitError(f'{current[0]} took longer than {timeout:g} s') from None
-      except BaseException:  # An interrupt.
-        self.abandon(timeout)
-        raise
-    if error is not None:
-      raise error
-    return result
+          raise TimeLimitError(f'{current[0]} took longer than {timeout:g} s')
 
   def abandon(self, timeout: float):
-    """Ends what `run` is doing at its next call, and waits for that; or it hangs."""
-    self._is_abandoned = True
+    """Ends what `run` is doing at its next call, and waits for that.
+
+    Where it takes longer, `hangs` says so; the next call still ends it.
+    """
+    with self._lock:
+      self._is_abandoned = True
     if not self.hangs:
       with contextlib.suppress(TimeLimitError):
         self._call_there(lambda: None, (), timeout)
-        self._is_abandoned = False
+        self._is_abandoned = False  # It has ended.
 
   def end(self):
     """Ends the thread after what it is doing."""
     self._put(None, ())
 
   def _call_here(self, function, args):
-    if self._is_abandoned:
-      raise Abandoned
+    self._begin([function.__name__])
     result = error = None
-    self._current = [function.__name__]
     try:
       result = function(*args)
     except BaseException as e:
       error = e
-    self._current = None
-    if self._is_abandoned:
-      raise Abandoned
+    self._begin(None)
     return result, error
+
+  def _begin(self, current):
+    """Says what the thread is calling; raises Abandoned where that is in vain."""
+    with self._lock:
+      self._current = current
+      if self._is_abandoned:
+        raise Abandoned
 
   def _call_there(self, function, args, timeout):
     results = self._put(function, args)

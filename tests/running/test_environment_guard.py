@@ -197,6 +197,18 @@ def test_one_that_cannot_be_made_anew_is_tried_again(error):
   assert counter.get_counts()['environment_faults'] == 2
 
 
+def test_one_that_hangs_while_it_is_made_anew_is_the_runs_failure(hang):
+  def make(number):
+    if number:
+      hang()
+    return _Environment(step=_raising(ValueError('broken')))
+
+  loop, _, lines = _loop(make)
+  with pytest.raises(errors.RunFailedError, match='3 times in a row.*no environment'):
+    loop.run_episode()
+  assert 'it cannot be made: TimeLimitError: took longer than 60 s' in lines
+
+
 def test_an_exception_while_the_first_environment_is_made_is_the_users_to_see():
   with pytest.raises(ValueError, match='no such robot'):
     environment_guard.GuardedEnvironment(_raising(ValueError('no such robot')), 60.0)
@@ -455,6 +467,34 @@ def test_one_is_closed_by_another_thread_wherever_its_episode_is(goes_on, monkey
   closing.join()
   assert len(closed) == 1
   assert closed[0] not in (threading.get_ident(), closing.ident)
+
+
+def test_one_that_is_made_while_another_thread_closes_is_closed(monkeypatch):
+  monkeypatch.setattr(environment_guard, '_TIME_TO_CLOSE', 0.1)
+  closed, begun, going_on = [], threading.Event(), threading.Event()
+
+  def make(number):
+    if number:
+      begun.set()
+      going_on.wait()
+    return _Environment(close=lambda: closed.append(number))
+
+  def close():
+    begun.wait()
+    guard.close()
+    going_on.set()
+
+  guard = environment_guard.GuardedEnvironment(make, 60.0)
+  closing = threading.Thread(target=close)
+  closing.start()
+  with pytest.raises(errors.RunFailedError, match='is closed'):
+    guard.renew()
+  closing.join()
+  assert closed == [0, 1]
+  guard.close()
+  with pytest.raises(errors.RunFailedError, match='is closed'):
+    guard.renew()
+  assert closed == [0, 1]
 
 
 @pytest.mark.process

@@ -45,6 +45,19 @@ def test_a_video_is_in_real_time_and_shows_one_episode_after_the_other(tmp_path)
   assert brightness == pytest.approx([*range(0, 201, 10)] * 2, abs=4.0)
 
 
+@pytest.mark.process
+def test_a_video_of_repeated_actions_is_in_real_time_too(tmp_path):
+  environment = _Environment()
+  filmed = video.Video(str(tmp_path / 'video.mp4'), *SIZE, action_repeat=2)
+  filmed.observe_first(environment, None)
+  for _ in range(10):
+    filmed.observe(environment, None, None)
+  filmed.close()
+  reader = imageio.get_reader(tmp_path / 'video.mp4')
+  assert reader.get_meta_data()['fps'] == pytest.approx(25.0)
+  assert len(list(reader)) == 11
+
+
 def test_a_video_without_an_episode_closes():
   video.Video('nowhere.mp4').close()
 
