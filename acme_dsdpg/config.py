@@ -171,7 +171,7 @@ class DSDPGConfig(_Checks):
 
   world_model: str = 'mean'
   trust: str = 'mean'
-  reward_slope: bool = False
+  reward_slope: bool = True
 
   num_samples: int = 10
   num_features: int = 16
