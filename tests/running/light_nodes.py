@@ -126,7 +126,7 @@ def is_killed_once(workdir):
     tell(workdir, 'killed')
     print('the first one', flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
-  print('WARNING: the second one')
+  print('WARNING: the second one', flush=True)  # As warnings are.
   tell(workdir, 'replaced')
   idle(workdir)
 

@@ -203,9 +203,14 @@ def test_one_that_hangs_while_it_is_made_anew_is_the_runs_failure(hang):
       hang()
     return _Environment(step=_raising(ValueError('broken')))
 
-  loop, _, lines = _loop(make)
-  with pytest.raises(errors.RunFailedError, match='3 times in a row.*no environment'):
-    loop.run_episode()
+  def run():
+    with pytest.raises(errors.RunFailedError, match='3 times in a row.*no environment'):
+      loop.run_episode()
+    ended.set()
+
+  (loop, _, lines), ended = _loop(make), threading.Event()
+  threading.Thread(target=run, daemon=True).start()
+  assert ended.wait(runs.LIMIT)
   assert 'it cannot be made: TimeLimitError: took longer than 60 s' in lines
 
 
@@ -445,6 +450,7 @@ def test_one_is_closed_by_another_thread_wherever_its_episode_is(goes_on, monkey
     monkeypatch.setattr(environment_guard, '_TIME_TO_CLOSE', 0.1)
   closed, acting, released = [], threading.Event(), threading.Event()
   guard = _guard(close=lambda: closed.append(threading.get_ident()))
+  own = guard.run(threading.get_ident)
 
   def episode():
     guard.reset()
@@ -466,6 +472,8 @@ def test_one_is_closed_by_another_thread_wherever_its_episode_is(goes_on, monkey
     guard.run(episode)
   closing.join()
   assert len(closed) == 1
+  # In its own thread; in another where that does not come.
+  assert (closed[0] == own) == goes_on
   assert closed[0] not in (threading.get_ident(), closing.ident)
 
 
