@@ -12,6 +12,9 @@ them together: interquartile mean over runs and tasks with stratified bootstrap 
 and the probability that a run of one is better than a run of another (Agarwal et al.,
 2021).
 
+`--against=cpu_seconds` draws returns against the CPU time of acting and learning, of all
+threads, without evaluations.
+
 `--reach=400,800` prints when each agent's evaluations first reach these returns, in
 environment steps and in seconds of acting and learning.
 """
@@ -34,6 +37,9 @@ _OUTPUT = flags.DEFINE_string(
 _LAST = flags.DEFINE_integer(
   'last', 5, "Evaluations at a run's end whose mean is tabulated and aggregated.", 1
 )
+_AGAINST = flags.DEFINE_enum(
+  'against', 'steps', ['steps', 'cpu_seconds'], 'What returns are drawn against.'
+)
 _REFERENCES = flags.DEFINE_list('references', ['ddpg'], 'Published agents to show.')
 _REACH = flags.DEFINE_list('reach', [], 'Returns; when they are reached is printed.')
 _REFERENCE_FILE = (
@@ -48,7 +54,9 @@ def main(*paths):
   references = curves.read_references(_REFERENCE_FILE, _REFERENCES.value)
   warn = lambda line: print(f'WARNING: {line}.', file=sys.stderr)
   runs = curves.read_runs(paths, warn)
-  figure = figures.learning_curves(runs, references)
+  if _AGAINST.value == 'cpu_seconds':
+    curves.check_cpu_seconds(runs)
+  figure = figures.learning_curves(runs, references, _AGAINST.value)
   print(curves.table(runs, _LAST.value))
   if aims:
     print(f'\n{curves.reached(runs, aims)}')

@@ -28,19 +28,38 @@ from acme_dsdpg.running import log_files, paths, run_directory
 
 
 class Run(NamedTuple):
-  """The evaluations of a run, [T] each: environment steps, returns, training seconds."""
+  """The evaluations of a run, [T] each.
+
+  Attributes:
+    steps: environment steps.
+    returns: mean returns.
+    seconds: of training.
+    cpu_seconds: of training, of all threads; NaN where the log has none, as of
+      distributed runs.
+  """
 
   steps: np.ndarray
   returns: np.ndarray
   seconds: np.ndarray
+  cpu_seconds: np.ndarray
 
 
 class Published(NamedTuple):
-  """A published curve, [T] each: environment steps, mean and standard deviation."""
+  """A published curve.
+
+  Attributes:
+    steps: environment steps, [T].
+    mean: of the return over seeds, [T].
+    std: standard deviation over seeds, [T].
+    seeds: their number.
+    action_repeat: simulator steps, counted each, that take an action; '' if not stated.
+  """
 
   steps: np.ndarray
   mean: np.ndarray
   std: np.ndarray
+  seeds: str
+  action_repeat: str
 
 
 Runs = Dict[str, Dict[str, List[Run]]]
@@ -151,7 +170,12 @@ def _read_run(directory: str, report: Callable[[str], None]) -> Optional[_ReadRu
   try:
     recorded = run_directory.load_recorded(directory)
     rows = log_files.read(path) if os.path.exists(path) else []
-    table = np.array([[row[name] for name in columns] for row in rows])
+    table = np.array(
+      [
+        [*(row[name] for name in columns), row.get('train_cpu_seconds', np.nan)]
+        for row in rows
+      ]
+    )
   except (config_lib.ConfigError, OSError, KeyError) as e:
     return report(f'{directory!r} is left out: {e}')
   if not rows:
@@ -228,9 +252,7 @@ def read_references(path: str, agents: Sequence[str]) -> Dict[str, Dict[str, Pub
   rows = collections.defaultdict(lambda: collections.defaultdict(list))
   with open(path, encoding='utf-8') as file:
     for row in csv.DictReader(file):
-      rows[row['agent']][row['task']].append(
-        [float(row[k]) for k in ('env_steps', 'mean_return', 'std_over_seeds')]
-      )
+      rows[row['agent']][row['task']].append(row)
   for agent in agents:
     if agent not in rows:
       raise config_lib.ConfigError(
@@ -239,17 +261,52 @@ def read_references(path: str, agents: Sequence[str]) -> Dict[str, Dict[str, Pub
       )
   return {
     agent: {
-      task: Published(*np.array(sorted(points)).T) for task, points in rows[agent].items()
+      task: _published(sorted(points, key=lambda row: float(row['env_steps'])))
+      for task, points in rows[agent].items()
     }
     for agent in agents
   }
 
 
-def at_equal_steps(seeds: Sequence[Run]) -> Tuple[np.ndarray, np.ndarray]:
-  """Returns the first seed's steps [T], as far as all have come, and returns [E, T]."""
-  steps = seeds[0].steps
-  steps = steps[steps <= min(run.steps[-1] for run in seeds)]
-  return steps, np.stack([np.interp(steps, run.steps, run.returns) for run in seeds])
+def _published(rows: Sequence[Mapping[str, str]]) -> Published:
+  column = lambda name: np.array([float(row[name]) for row in rows])
+  return Published(
+    column('env_steps'),
+    column('mean_return'),
+    column('std_over_seeds'),
+    rows[-1]['seeds'],
+    rows[-1]['action_repeat'],
+  )
+
+
+def check_cpu_seconds(runs: Runs):
+  """Raises ConfigError if a run's log does not have the CPU time of training."""
+  for task, agent, seeds in _each(runs):
+    if any(np.isnan(run.cpu_seconds).any() for run in seeds):
+      raise config_lib.ConfigError(
+        f"against='cpu_seconds' is not valid: {agent} on {task} has a log without CPU "
+        'time, of a distributed run or of an earlier version; steps would be valid.'
+      )
+
+
+def aligned(seeds: Sequence[Run], axis: str = 'steps') -> Tuple[np.ndarray, np.ndarray]:
+  """Interpolates runs at the same points of an axis, as far as all of them have come.
+
+  Args:
+    seeds: E runs.
+    axis: 'steps', then the points are the first seed's evaluations, or 'cpu_seconds',
+      then as many at equal distances.
+
+  Returns:
+    The points [T] and the returns [E, T].
+  """
+  along = [getattr(run, axis) for run in seeds]
+  points, end = along[0], min(values[-1] for values in along)
+  if axis == 'cpu_seconds':
+    points = np.linspace(0.0, end, len(points))
+  points = points[points <= end]
+  each = [np.interp(points, x, run.returns) for x, run in zip(along, seeds)]
+  return points, np.stack(each)
 
 
 def interquartile_mean(values: np.ndarray) -> np.ndarray:

@@ -13,10 +13,17 @@ from acme_dsdpg.analysis import curves
 SUFFIXES = ('.png', '.pdf')  # Of a figure's files.
 _PANEL = (5.0, 4.0)  # Width and height, inches.
 _FONT_SIZE = 8  # The legend's, points.
+_MARKERS = 'osv^DX*P'  # Of published curves.
+_LABELS = {
+  'steps': 'environment steps',
+  'cpu_seconds': 'CPU seconds of acting and learning',
+}
 
 
 def learning_curves(
-  runs: curves.Runs, references: Mapping[str, Mapping[str, curves.Published]]
+  runs: curves.Runs,
+  references: Mapping[str, Mapping[str, curves.Published]],
+  axis: str = 'steps',
 ):
   """Draws a panel for each task, with the legend of all below.
 
@@ -25,7 +32,8 @@ def learning_curves(
 
   Args:
     runs: `curves.read_runs`'s.
-    references: `curves.read_references`'s.
+    references: `curves.read_references`'s; steps only.
+    axis: what returns are drawn against, as in `curves.aligned`.
 
   Returns:
     The figure.
@@ -34,18 +42,19 @@ def learning_curves(
   colours = _colours(agents)
   labels = {agent: f'{agent} ({_seed_counts(runs, agent)})' for agent in agents}
   figure, axes = plt.subplots(1, len(runs), squeeze=False, layout='constrained')
-  for axis, (task, by_agent) in zip(axes[0], sorted(runs.items())):
+  for panel, (task, by_agent) in zip(axes[0], sorted(runs.items())):
     for agent, seeds in sorted(by_agent.items()):
-      _curve(axis, seeds, color=colours[agent], label=labels[agent])
-    last = max(run.steps[-1] for seeds in by_agent.values() for run in seeds)
-    for name, published in references.items():
-      curve = published.get(task.replace('-', '_'))
-      if curve is not None:
-        _published(axis, curve, last, f'{name}, published: mean of 10 seeds')
-    axis.set(title=task, xlabel='environment steps', ylabel='evaluation return')
-    if axis.dataLim.ymin >= 0.0:
-      axis.set_ylim(0.0)
-    axis.grid(alpha=0.3)
+      _curve(panel, seeds, axis, color=colours[agent], label=labels[agent])
+    if axis == 'steps':
+      last = max(run.steps[-1] for seeds in by_agent.values() for run in seeds)
+      for i, (name, published) in enumerate(references.items()):
+        curve = published.get(task.replace('-', '_'))
+        if curve is not None:
+          _published(panel, curve, last, name, _MARKERS[i % len(_MARKERS)])
+    panel.set(title=task, xlabel=_LABELS[axis], ylabel='evaluation return')
+    if panel.dataLim.ymin >= 0.0:
+      panel.set_ylim(0.0)
+    panel.grid(alpha=0.3)
   _add_legend(figure, axes[0])
   return figure
 
@@ -83,21 +92,24 @@ def save(figure, path: str) -> List[str]:
   return paths
 
 
-def _curve(axis, seeds, color, label):
-  steps, returns = curves.at_equal_steps(seeds)
-  marker = '.' if len(steps) == 1 else None  # A line of one point is not seen.
+def _curve(panel, seeds, axis, color, label):
+  points, returns = curves.aligned(seeds, axis)
+  marker = '.' if len(points) == 1 else None  # A line of one point is not seen.
   mean = curves.interquartile_mean(returns)
-  axis.plot(steps, mean, color=color, label=label, marker=marker)
+  panel.plot(points, mean, color=color, label=label, marker=marker)
   if len(seeds) > 1:
     low, high = curves.bootstrap_interval(returns)
-    axis.fill_between(steps, low, high, color=color, alpha=0.2, lw=0)
+    panel.fill_between(points, low, high, color=color, alpha=0.2, lw=0)
 
 
-def _published(axis, curve, last, label):
+def _published(panel, curve, last, name, marker):
+  label = f'{name}, published: mean of {curve.seeds} seeds'
+  if curve.action_repeat:
+    label += f', each action {curve.action_repeat} times'
   shown = curve.steps <= last
-  axis.errorbar(
+  panel.errorbar(
     curve.steps[shown], curve.mean[shown], curve.std[shown], color='0.4', ls='--',
-    capsize=3, label=label,
+    marker=marker, capsize=3, label=label,
   )  # fmt: skip
 
 

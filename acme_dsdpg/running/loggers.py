@@ -40,11 +40,16 @@ def make_logger(
   )
 
 
-def start_counts(counter: counting.Counter):
-  """Makes each count present from the first row on, which fixes a CSV file's columns."""
+def start_counts(counter: counting.Counter, *more: str):
+  """Makes each count present from the first row on, which fixes a CSV file's columns.
+
+  Args:
+    counter: the run's.
+    *more: names of counts that not every run has.
+  """
   keys = (
     'actor_steps', 'actor_episodes', 'actor_environment_faults', 'learner_steps',
-    'train_seconds',
+    'train_seconds', *more,
   )  # fmt: skip
   counter.increment(**dict.fromkeys(keys, 0))
 

@@ -158,7 +158,7 @@ class _Run:
       self._checkpointer.restore(checkpoint)
       self.counter.restore({'counts': dict(checkpoint.counts), 'cache': {}})
       self.progress.line(f'resuming at step {steps}')
-    run_loggers.start_counts(self.counter)
+    run_loggers.start_counts(self.counter, 'train_cpu_seconds')
     self._actor_logger = run_loggers.make_logger(workdir, 'actor')
     self._evaluator_logger = run_loggers.make_logger(workdir, 'evaluator')
 
@@ -170,12 +170,14 @@ class _Run:
     if evaluation.is_due(config, steps, evaluated):
       self._evaluate()
     while steps < config.num_steps:
-      start = time.time()
+      start, cpu_start = time.time(), time.process_time()
       try:
         row = self._train_loop.run_episode()
       finally:
         seconds = time.time() - start
-        self.counter.increment(train_seconds=seconds)
+        self.counter.increment(
+          train_seconds=seconds, train_cpu_seconds=time.process_time() - cpu_start
+        )
       row.update(self.counter.get_counts())
       self._actor_logger.write(row)
       self.progress.episode(row)

@@ -25,10 +25,9 @@ def _write_run(directory, returns, **overrides):
   (directory / 'logs').mkdir(parents=True)
   config = presets.make_config({'env': 'walker', 'task': 'walk', **overrides})
   (directory / 'config.json').write_text(config.to_json(), encoding='utf-8')
-  rows = ''.join(f'{1000 * i},{value},{2 * i}\n' for i, value in enumerate(returns))
-  (directory / 'logs/evaluator.csv').write_text(
-    'actor_steps,episode_return,train_seconds\n' + rows, encoding='utf-8'
-  )
+  rows = ''.join(f'{1000 * i},{value},{2 * i},{i}\n' for i, value in enumerate(returns))
+  header = 'actor_steps,episode_return,train_seconds,train_cpu_seconds\n'
+  (directory / 'logs/evaluator.csv').write_text(header + rows, encoding='utf-8')
 
 
 def _read(*paths):
@@ -38,7 +37,7 @@ def _read(*paths):
 def _run(returns, spacing=1000):
   returns = np.array(returns, float)
   steps = spacing * np.arange(len(returns), dtype=float)
-  return curves.Run(steps, returns, steps / 500)
+  return curves.Run(steps, returns, steps / 500, steps / 1000)
 
 
 @pytest.fixture(autouse=True)
@@ -334,6 +333,42 @@ def test_a_single_evaluation_is_seen():
   point, line = _lines(axis)['ddpg (1 seed)'], _lines(axis)['d4pg (1 seed)']
   assert point.get_marker() == '.'
   assert line.get_marker() == 'None'
+
+
+def test_returns_are_drawn_against_cpu_seconds_as_far_as_all_seeds_have_come(tmp_path):
+  # Returns grow by 10 a CPU second of one seed, by 20 of the other, which ends at 4.
+  fast, slow = _run(range(0, 90, 10)), _run(range(0, 90, 10))
+  fast = fast._replace(cpu_seconds=fast.cpu_seconds / 2)
+  figure = figures.learning_curves(
+    {'walker-walk': {'ddpg': [slow, fast]}}, {}, 'cpu_seconds'
+  )
+  (line,) = figure.axes[0].lines
+  assert figure.axes[0].get_xlabel() == 'CPU seconds of acting and learning'
+  np.testing.assert_allclose(line.get_xdata(), np.linspace(0, 4, 9))
+  np.testing.assert_allclose(line.get_ydata(), 15 * np.linspace(0, 4, 9))
+  # An earlier version's log has none.
+  _write_run(tmp_path / 'new', [1.0, 2.0], agent='ddpg')
+  curves.check_cpu_seconds(_read(tmp_path / 'new'))
+  _write_run(tmp_path / 'old', [1.0, 2.0], agent='ddpg', seed=1)
+  log = tmp_path / 'old/logs/evaluator.csv'
+  lines = log.read_text(encoding='utf-8').splitlines()
+  text = ''.join(line.rsplit(',', 1)[0] + '\n' for line in lines)
+  log.write_text(text, encoding='utf-8')
+  with pytest.raises(
+    config_lib.ConfigError, match='ddpg on walker-walk has a log without'
+  ):
+    curves.check_cpu_seconds(_read(tmp_path))
+
+
+def test_a_published_curve_of_repeated_actions_says_so():
+  references = curves.read_references(REFERENCES, ['ddpg', 'mrq'])
+  axes = figures.learning_curves(
+    {'walker-walk': {'ddpg': [_run([0, 1], 100_000)]}}, references
+  ).axes
+  assert [c.get_label() for c in axes[0].containers] == [
+    'ddpg, published: mean of 10 seeds',
+    'mrq, published: mean of 10 seeds, each action 2 times',
+  ]
 
 
 def test_a_published_curve_is_drawn_as_far_as_the_runs_have_come():

@@ -214,6 +214,7 @@ def test_a_signal_saves_the_run_and_is_an_interrupt(tmp_path, capsys):
   # Two of the 170 steps were of the evaluation.
   assert counts['actor_steps'] == 168
   assert counts['learner_steps'] == runs.updates_due(168)
+  assert 0.0 < counts['train_cpu_seconds']
   assert counts['train_seconds'] > runs.rows(tmp_path, 'actor')[-1]['train_seconds']
   assert runs.steps(tmp_path, 'learner', 'learner_steps') == [10, 20]
   # The same command goes on.
