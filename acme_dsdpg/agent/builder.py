@@ -99,7 +99,8 @@ class DSDPGBuilder:
     # a minute later, for which the iterator's deletion would wait.
     options = tf.data.Options()
     options.autotune.enabled = False
-    return dataset.batch(size).with_options(options)
+    # Of a static size, which statistics of batches need where they are traced.
+    return dataset.batch(size, drop_remainder=True).with_options(options)
 
   def make_adder(self, replay_client: reverb.Client) -> adders.Adder:
     """Makes an adder of N-step transitions."""

@@ -172,7 +172,7 @@ def test_acmes_d4pg_runs_in_the_same_harness_and_resumes(tmp_path, capsys):
   values = {
     k: v for k, v in runs.TINY.items() if k not in ('hidden_sizes', 'jit_compile')
   }
-  values.update(agent='d4pg', eval_every=1000)
+  values.update(agent='d4pg', eval_every=1000, normalize_observations=True)
   for num_steps in (50, 300):  # To just before the first update, and on.
     runs.run_here(tmp_path, only=values, num_steps=num_steps)
   rows = runs.rows(tmp_path, 'learner')
