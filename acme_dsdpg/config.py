@@ -16,7 +16,7 @@ CRITICS = ('features', 'samples', 'point')
 SOBOLEV = ('none', 'action', 'state_action')
 TARGETS = ('observed', 'reconstructed', 'anchored')
 WORLD_MODELS = ('cvae', 'mean', 'residual_cvae')
-TRUSTS = ('none', 'mean', 'reconstruction', 'typical')
+TRUSTS = ('none', 'mean', 'reconstruction')
 
 # Learner steps in one call of what is compiled, as calls cost as much as small steps do.
 UPDATES_PER_CALL = 8
@@ -126,10 +126,8 @@ class DSDPGConfig(_Checks):
       paper's.
     trust: which prediction of the observed step weighs its gradient, by the share of
       the change that it explains (`losses.trust`): the 'mean' f(s, a), the
-      'reconstruction' at the inferred latent, the same and how 'typical' that latent is,
-      or 'none'. Anchored targets, critics of features and points.
-    reward_slope: learn the model's dr/da as well; without it the target's gradient is
-      that of the bootstrap alone. Anchored targets, critics of features and points.
+      'reconstruction' at the inferred latent, or 'none'. Anchored targets, critics of
+      features and points.
     num_samples: M, samples of the return a state-action pair (A.8), in the target and
       the critic's loss, and in the policy's loss of the paper's critic.
     num_features: K, of the critic of features.
@@ -171,7 +169,6 @@ class DSDPGConfig(_Checks):
 
   world_model: str = 'mean'
   trust: str = 'mean'
-  reward_slope: bool = True
 
   num_samples: int = 10
   num_features: int = 16
@@ -266,12 +263,6 @@ class DSDPGConfig(_Checks):
       self.trust,
       "none or reconstruction with world_model='cvae', which has no mean",
     )
-    check(
-      not (self.trust == 'typical' and self.world_model == 'mean' and self._uses_trust),
-      'trust',
-      self.trust,
-      "none or mean with world_model='mean', which has no latent",
-    )
 
   @property
   def _uses_trust(self) -> bool:
@@ -311,7 +302,7 @@ class DSDPGConfig(_Checks):
     if self.sobolev == 'none':
       unused |= {'sobolev_weight', 'num_directions'}
     if not self._uses_trust:
-      unused |= {'trust', 'reward_slope'}
+      unused.add('trust')
     return frozenset(unused)
 
 

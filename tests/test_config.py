@@ -78,7 +78,6 @@ WRONG_TYPE = [
   (dict(discount=True), 'float'),
   (dict(discount='0.9'), 'float'),
   (dict(jit_compile=1), 'bool'),
-  (dict(reward_slope='yes'), 'bool'),
   (dict(num_directions=1.0), 'int'),
   (dict(critic=None), 'str'),
   (dict(agent=3), 'str'),
@@ -91,7 +90,7 @@ WRONG_TYPE = [
 # An agent that uses most fields.
 EVERYTHING = dict(
   critic='features', sobolev='action', targets='anchored', world_model='residual_cvae',
-  trust='mean', reward_slope=True, num_directions=1, kl_weight=0.1, noise_dim=16,
+  trust='mean', num_directions=1, kl_weight=0.1, noise_dim=16,
 )  # fmt: skip
 NOT_FINITE = [
   dict(discount=math.nan),
@@ -191,7 +190,6 @@ def test_acmes_d4pg_keeps_its_batch_its_learning_rates_and_its_updates():
     ('dsdpg', 'num_features', 3),
     ('dsdpg', 'num_directions', 2),
     ('dsdpg', 'trust', 'reconstruction'),
-    ('dsdpg', 'reward_slope', False),
     ('sobolev_ddpg', 'noise_dim', 3),
     ('sobolev_ddpg', 'unbiased_mmd', True),
     ('sobolev_ddpg', 'trust', 'reconstruction'),

@@ -22,12 +22,12 @@ class Target(NamedTuple):
   Attributes:
     coefficients: [B, 1 + D, 1 + K].
     directions: [B, D, X], or None.
-    gradient_weight: [B], of the gradients.
+    trust: [B] in [0, 1], in the gradients.
   """
 
   coefficients: tf.Tensor
   directions: Optional[tf.Tensor]
-  gradient_weight: tf.Tensor
+  trust: tf.Tensor
 
 
 class FeatureObjective(objective.Objective):
@@ -39,32 +39,30 @@ class FeatureObjective(objective.Objective):
     Anchored targets have the return of the N steps and the gradient of the first.
     """
     config = self._config
-    weight = tf.fill(
-      batch.action.shape[:1], tf.constant(config.sobolev_weight, batch.action.dtype)
-    )
+    trusted = tf.ones_like(batch.outcome.reward)
     if config.targets == 'observed':
       model = batches.observed(batch.outcome)
-      return Target(self._target(batch, model, batch.outcome.discount), None, weight)
+      return Target(self._target(batch, model, batch.outcome.discount), None, trusted)
     latent = objective.infer_latent(self._networks.world_model, batch, seeds.latent)
     model = objective.transition_model(config, self._networks.world_model, batch, latent)
     directions = self._directions(batch, seeds.directions)
     wrt = config.sobolev
     coefficients = self._target(
-      batch, self._sloped(model), batch.model_outcome.discount, directions, wrt
+      batch, model, batch.model_outcome.discount, directions, wrt
     )
     if config.targets == 'anchored':
       observed = batches.observed(batch.outcome)
       value = self._target(batch, observed, batch.outcome.discount)
       coefficients = tf.concat([value, coefficients[:, 1:]], axis=1)
-      weight *= transition_trust(config, self._networks.world_model, batch, latent)
-    return Target(coefficients, directions, weight)
+      trusted = transition_trust(config, self._networks.world_model, batch, latent)
+    return Target(coefficients, directions, trusted)
 
   def critic_update(
     self, batch: Batch, target: Target, seeds: objective.Seeds
   ) -> objective.Update:
     """Computes squared error and energy distance, means over the batch."""
     config, critic = self._config, self._networks.critic
-    weight = target.gradient_weight
+    weight = config.sobolev_weight * target.trust
     with tf.GradientTape() as tape:
       coefficients = directional.sobolev_coefficients(
         critic, batch.observation, batch.action, target.directions, config.sobolev
@@ -82,7 +80,7 @@ class FeatureObjective(objective.Objective):
       **metrics_lib.sample_metrics(samples, target_samples),
     }
     if config.targets == 'anchored':
-      metrics['trust'] = tf.reduce_mean(weight) / config.sobolev_weight
+      metrics['trust'] = tf.reduce_mean(target.trust)
     return objective.Update(tape.gradient(loss, critic.trainable_variables), metrics)
 
   def policy_update(self, batch: Batch, seeds: objective.Seeds) -> objective.Update:
@@ -106,17 +104,6 @@ class FeatureObjective(objective.Objective):
       directions,
       wrt,
     )
-
-  def _sloped(self, model):
-    """The model with its reward's slope, or without."""
-    if self._config.reward_slope or self._config.targets != 'anchored':
-      return model
-
-    def without_slope(observation, action):
-      reward, next_observation = model(observation, action)
-      return tf.stop_gradient(reward), next_observation
-
-    return without_slope
 
   def _directions(self, batch: Batch, seed: tf.Tensor) -> Optional[tf.Tensor]:
     config = self._config
@@ -168,11 +155,6 @@ def transition_trust(
     outcome.next_observation,
     trusted_prediction(config, model, batch, latent),
   )
-  if config.trust == 'typical':
-    posterior = model.encode(
-      batch.observation, batch.action, outcome.reward, outcome.next_observation
-    )
-    weight *= trust.typicality(posterior.kl_divergence(model.prior()))
   return tf.stop_gradient(weight)
 
 

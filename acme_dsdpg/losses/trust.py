@@ -35,19 +35,3 @@ def explained_change(
   """
   share = explained_share(observation, next_observation, prediction)
   return tf.square(tf.clip_by_value(share, 0.0, 1.0))
-
-
-def typicality(divergence: tf.Tensor) -> tf.Tensor:
-  """Computes clip(mean of the KL / KL, 0, 1)^2 of latents' posteriors.
-
-  Noise takes about as much of the latent at every transition, a contact far more than
-  the others do.
-
-  Args:
-    divergence: KL of each transition's posterior to the prior, [B].
-
-  Returns:
-    [B], in [0, 1].
-  """
-  typical = (tf.reduce_mean(divergence) + 1e-3) / (divergence + 1e-3)
-  return tf.square(tf.clip_by_value(typical, 0.0, 1.0))

@@ -42,7 +42,6 @@ _RETIRED_LATER: Mapping[str, Any] = {
 _YOUNGER: Mapping[str, Any] = {
   'world_model': 'cvae',
   'trust': 'none',
-  'reward_slope': True,
   'num_directions': 0,
 }
 # Parameters of kernels other than the multiquadric.

@@ -390,7 +390,6 @@ def _train_features(world_model: str) -> Dict[str, float]:
     targets='anchored',
     world_model=world_model,
     trust='none',
-    reward_slope=True,
     num_features=16,
     num_samples=64,
     num_directions=1,
@@ -482,7 +481,6 @@ def test_the_policy_comes_to_the_optimal_gain(switches):
     num_features=4,
     num_directions=1,
     trust='reconstruction',
-    reward_slope=True,  # Actions have a cost.
     **switches,
   )
   for _ in range(800):

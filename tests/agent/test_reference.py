@@ -41,23 +41,23 @@ def _switches(**switches):
   """A variant of the agent of features, whatever the default agent is."""
   base = dict(
     critic='features', sobolev='action', targets='anchored', world_model='mean',
-    trust='mean', reward_slope=False, num_directions=1, sobolev_weight=1.0,
+    trust='mean', num_directions=1, sobolev_weight=1.0,
   )  # fmt: skip
   return {**base, **switches}
 
 
 FEATURES = [
   _switches(trust='none'),
-  _switches(reward_slope=True, sobolev='state_action', num_directions=2),
+  _switches(sobolev_weight=0.0),
+  _switches(sobolev='state_action', num_directions=2),
   # Forward, as there are more features than inputs; backward, as there are fewer.
   _switches(num_directions=0, sobolev_weight=0.3, layer_norm=False),
   _switches(num_directions=0, sobolev='state_action', world_model='residual_cvae'),
-  _switches(world_model='residual_cvae', trust='reconstruction', reward_slope=True),
+  _switches(world_model='residual_cvae', trust='reconstruction'),
   _switches(world_model='cvae', trust='reconstruction', multiquadric_h=3.0),
-  _switches(world_model='residual_cvae', trust='typical'),
   _switches(world_model='residual_cvae', targets='reconstructed', num_directions=2),
   _switches(targets='observed', sobolev='none'),
-  _switches(critic='point', reward_slope=True, sobolev='state_action'),
+  _switches(critic='point', sobolev='state_action'),
 ]
 SAMPLES = [
   {'agent': 'ddpg_mmd', 'unbiased_mmd': True, 'layer_norm': False},
@@ -129,9 +129,9 @@ def _check(overrides):
     if is_sampled:
       result['target'] = made
     else:
-      result.update(target=made.coefficients, weight=made.gradient_weight)
+      result.update(target=made.coefficients, trust=made.trust)
       if config.targets == 'anchored':
-        result['trust'] = critic.metrics['trust']
+        result['mean_trust'] = critic.metrics['trust']
     if online.world_model is not None:
       model = learner._world_model_update(batch, seeds.model)
       result['world_model_loss'] = model.metrics['world_model_loss']
@@ -157,8 +157,8 @@ def _check(overrides):
     )
     reference = algorithm1 if is_sampled else linear_critic
     result = reference.stages(online, target.policy, target.critic, config, batch, draws)
-    if 'weight' in result and config.targets == 'anchored':
-      result['trust'] = np.mean(result['weight']) / config.sobolev_weight
+    if 'trust' in result and config.targets == 'anchored':
+      result['mean_trust'] = np.mean(result['trust'])
     return result
 
   computed, wanted = actual(), expected()
@@ -173,5 +173,5 @@ def _check(overrides):
         y, x, rtol=0, atol=1e-8 * np.max(np.abs(x)), err_msg=name
       )
   # What is compared is not zero.
-  if 'weight' in wanted and config.trust != 'none' and config.targets == 'anchored':
-    assert np.count_nonzero(wanted['weight']) > B // 2
+  if 'trust' in wanted and config.trust != 'none' and config.targets == 'anchored':
+    assert np.count_nonzero(wanted['trust']) > B // 2

@@ -39,9 +39,3 @@ def test_it_falls_as_the_error_grows():
   shares = np.linspace(0.0, 1.0, 6)
   w = [_trust(S, NEXT, NEXT + share * (S - NEXT)).numpy() for share in shares]
   assert np.all(np.diff(w, axis=0) < 0.0)
-
-
-def test_latents_up_to_the_mean_divergence_are_typical_and_others_less():
-  w = trust.typicality(tf.constant([1.0, 2.0, 3.0, 10.0], tf.float64))  # Mean 4.
-  np.testing.assert_allclose(w, [1.0, 1.0, 1.0, (4.001 / 10.001) ** 2], rtol=1e-9)
-  np.testing.assert_array_equal(trust.typicality(tf.zeros([3])), np.ones(3))

@@ -52,14 +52,6 @@ def trust(networks, config, batch, latent) -> tf.Tensor:
     error = tf.norm(next_s[b] - predicted[b]) ** 2
     change = tf.norm(next_s[b] - s[b]) ** 2 + 1e-3
     rows.append(tf.maximum(1.0 - error / change, 0.0) ** 2)
-  if config.trust == 'typical':
-    reward = batch.model_outcome.reward
-    posterior = networks.world_model.encode(s, batch.action, reward, next_s)
-    mean, scale = posterior.mean(), posterior.stddev()
-    terms = mean**2 + scale**2 - 1.0 - 2.0 * tf.math.log(scale)
-    divergence = 0.5 * tf.reduce_sum(terms, axis=-1) + 1e-3
-    typical = tf.reduce_mean(divergence) / divergence
-    rows = [row * tf.minimum(typical[b], 1.0) ** 2 for b, row in enumerate(rows)]
   return tf.stack(rows)
 
 
@@ -68,7 +60,7 @@ def stages(
 ) -> Dict[str, object]:
   """The same as `algorithm1.stages`; the target is of coefficients, [B, 1 + D, 1 + K].
 
-  Beside it is 'weight', [B], of its gradients.
+  Beside it is 'trust', [B], in its gradients.
   """
   s, a = batch.observation, batch.action
 
@@ -80,8 +72,6 @@ def stages(
 
     def of_inputs(s, a):
       reward, next_s = model(s, a)
-      if targets == 'anchored' and not config.reward_slope:
-        reward = outcome.reward
       h = target_critic(next_s, target_policy(next_s))
       first = tf.one_hot(0, h.shape[-1], dtype=h.dtype)
       return outcome.discount[:, tf.newaxis] * h + reward[:, tf.newaxis] * first
@@ -92,9 +82,8 @@ def stages(
   if config.targets == 'anchored':
     y = tf.concat([target(batch.outcome, 'observed', 'none'), y[:, 1:]], axis=1)
   y = tf.stop_gradient(y)
-  w = config.sobolev_weight * tf.stop_gradient(
-    trust(networks, config, batch, draws.latent)
-  )
+  trusted = tf.stop_gradient(trust(networks, config, batch, draws.latent))
+  w = config.sobolev_weight * trusted
 
   with tf.GradientTape() as tape:
     x = coefficients(networks.critic, s, a, draws.directions, config.sobolev)
@@ -113,7 +102,7 @@ def stages(
       loss += tf.reduce_mean(algorithm1.mmd2(samples, target_samples, h, False)) / h
   result = {
     'target': y,
-    'weight': w,
+    'trust': trusted,
     'critic_loss': loss,
     'critic': tape.gradient(loss, networks.critic.trainable_variables),
   }
