@@ -28,7 +28,7 @@ acme_dsdpg.set_up()
 
 from absl import flags
 
-from acme_dsdpg.analysis import curves, figures
+from acme_dsdpg.analysis import curves, evaluations, figures, published
 from acme_dsdpg.running import command_line
 
 _OUTPUT = flags.DEFINE_string(
@@ -51,9 +51,9 @@ def main(*paths):
   """Flags in, tables and figures out."""
   aims = command_line.numbers(_REACH)
   output = command_line.output_path(_OUTPUT, figures.SUFFIXES)
-  references = curves.read_references(_REFERENCE_FILE, _REFERENCES.value)
+  references = published.read(_REFERENCE_FILE, _REFERENCES.value)
   warn = lambda line: print(f'WARNING: {line}.', file=sys.stderr)
-  runs = curves.read_runs(paths, warn)
+  runs = evaluations.read_runs(paths, warn)
   if _AGAINST.value == 'cpu_seconds':
     curves.check_cpu_seconds(runs)
   figure = figures.learning_curves(runs, references, _AGAINST.value)

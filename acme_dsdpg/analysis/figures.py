@@ -8,7 +8,7 @@ matplotlib.use('Agg')
 import matplotlib.pyplot as plt
 
 from acme_dsdpg.agent import presets
-from acme_dsdpg.analysis import curves
+from acme_dsdpg.analysis import curves, evaluations, published
 
 SUFFIXES = ('.png', '.pdf')  # Of a figure's files.
 _PANEL = (5.0, 4.0)  # Width and height, inches.
@@ -21,8 +21,8 @@ _LABELS = {
 
 
 def learning_curves(
-  runs: curves.Runs,
-  references: Mapping[str, Mapping[str, curves.Published]],
+  runs: evaluations.Runs,
+  references: Mapping[str, Mapping[str, published.Curve]],
   axis: str = 'steps',
 ):
   """Draws a panel for each task, with the legend of all below.
@@ -31,8 +31,8 @@ def learning_curves(
   a published curve is dashed, with bars of one standard deviation.
 
   Args:
-    runs: `curves.read_runs`'s.
-    references: `curves.read_references`'s; steps only.
+    runs: `evaluations.read_runs`'s.
+    references: `published.read`'s; steps only.
     axis: what returns are drawn against, as in `curves.aligned`.
 
   Returns:
@@ -47,8 +47,8 @@ def learning_curves(
       _curve(panel, seeds, axis, color=colours[agent], label=labels[agent])
     if axis == 'steps':
       last = max(run.steps[-1] for seeds in by_agent.values() for run in seeds)
-      for i, (name, published) in enumerate(references.items()):
-        curve = published.get(task.replace('-', '_'))
+      for i, (name, by_task) in enumerate(references.items()):
+        curve = by_task.get(task.replace('-', '_'))
         if curve is not None:
           _published(panel, curve, last, name, _MARKERS[i % len(_MARKERS)])
     panel.set(title=task, xlabel=_LABELS[axis], ylabel='evaluation return')

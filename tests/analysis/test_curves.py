@@ -15,7 +15,7 @@ from scipy import stats
 
 from acme_dsdpg import config as config_lib
 from acme_dsdpg.agent import presets
-from acme_dsdpg.analysis import curves, figures
+from acme_dsdpg.analysis import curves, evaluations, figures, published
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 REFERENCES = ROOT / 'results/references/reference_returns.csv'
@@ -31,13 +31,13 @@ def _write_run(directory, returns, **overrides):
 
 
 def _read(*paths):
-  return curves.read_runs(list(map(str, paths)))
+  return evaluations.read_runs(list(map(str, paths)))
 
 
 def _run(returns, spacing=1000):
   returns = np.array(returns, float)
   steps = spacing * np.arange(len(returns), dtype=float)
-  return curves.Run(steps, returns, steps / 500, steps / 1000)
+  return evaluations.Run(steps, returns, steps / 500, steps / 1000)
 
 
 @pytest.fixture(autouse=True)
@@ -110,7 +110,7 @@ def test_a_run_that_was_interrupted_ends_with_the_others(tmp_path):
 
 def _read_with_lines(*given):
   lines = []
-  return curves.read_runs(list(map(str, given)), lines.append), lines
+  return evaluations.read_runs(list(map(str, given)), lines.append), lines
 
 
 def test_a_run_that_cannot_be_shown_is_left_out_with_a_line(tmp_path):
@@ -361,7 +361,7 @@ def test_returns_are_drawn_against_cpu_seconds_as_far_as_all_seeds_have_come(tmp
 
 
 def test_a_published_curve_of_repeated_actions_says_so():
-  references = curves.read_references(REFERENCES, ['ddpg', 'mrq'])
+  references = published.read(REFERENCES, ['ddpg', 'mrq'])
   axes = figures.learning_curves(
     {'walker-walk': {'ddpg': [_run([0, 1], 100_000)]}}, references
   ).axes
@@ -372,23 +372,23 @@ def test_a_published_curve_of_repeated_actions_says_so():
 
 
 def test_a_published_curve_is_drawn_as_far_as_the_runs_have_come():
-  references = curves.read_references(REFERENCES, ['d4pg', 'ddpg'])
+  references = published.read(REFERENCES, ['d4pg', 'ddpg'])
   runs = {
     'walker-walk': {'ddpg': [_run([0, 1], spacing=100_000)]},
     'walker-walk, action noise 0.1': {'ddpg': [_run([0, 1], spacing=100_000)]},
   }
   axes = figures.learning_curves(runs, references).axes
-  published = [
+  labels = [
     [c.get_label() for c in axis.containers] for axis in axes
   ]  # Error bars are containers.
-  assert [label.split(',')[0] for label in published[0]] == ['d4pg', 'ddpg']
-  assert published[1] == []
+  assert [label.split(',')[0] for label in labels[0]] == ['d4pg', 'ddpg']
+  assert labels[1] == []
   for container in axes[0].containers:
     line = container.lines[0]
     assert line.get_xdata().max() == 100_000
     assert line.get_linestyle() == '--'
   with pytest.raises(config_lib.ConfigError, match="'dpdg' is none of d4pg, ddpg"):
-    curves.read_references(REFERENCES, ['ddpg', 'dpdg'])
+    published.read(REFERENCES, ['ddpg', 'dpdg'])
 
 
 @pytest.mark.parametrize('num_agents', [1, 3, 20])
