@@ -13,7 +13,7 @@ and the probability that a run of one is better than a run of another (Agarwal e
 2021).
 
 `--against=cpu_seconds` draws returns against the CPU time of acting and learning, of all
-threads, without evaluations.
+threads, without evaluations, and no published curves. Tables stay by steps.
 
 `--reach=400,800` prints when each agent's evaluations first reach these returns, in
 environment steps and in seconds of acting and learning.

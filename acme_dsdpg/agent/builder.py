@@ -99,7 +99,7 @@ class DSDPGBuilder:
     # a minute later, for which the iterator's deletion would wait.
     options = tf.data.Options()
     options.autotune.enabled = False
-    # Of a static size, which statistics of batches need where they are traced.
+    # A static batch size: D4PG's statistics of observations need it, as they are traced.
     return dataset.batch(size, drop_remainder=True).with_options(options)
 
   def make_adder(self, replay_client: reverb.Client) -> adders.Adder:

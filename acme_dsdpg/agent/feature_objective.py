@@ -22,7 +22,7 @@ class Target(NamedTuple):
   Attributes:
     coefficients: [B, 1 + D, 1 + K].
     directions: [B, D, X], or None.
-    trust: [B] in [0, 1], in the gradients.
+    trust: [B] in [0, 1], weight of each transition's gradient.
   """
 
   coefficients: tf.Tensor
@@ -39,10 +39,10 @@ class FeatureObjective(objective.Objective):
     Anchored targets have the return of the N steps and the gradient of the first.
     """
     config = self._config
-    trusted = tf.ones_like(batch.outcome.reward)
+    weight = tf.ones_like(batch.outcome.reward)
     if config.targets == 'observed':
       model = batches.observed(batch.outcome)
-      return Target(self._target(batch, model, batch.outcome.discount), None, trusted)
+      return Target(self._target(batch, model, batch.outcome.discount), None, weight)
     latent = objective.infer_latent(self._networks.world_model, batch, seeds.latent)
     model = objective.transition_model(config, self._networks.world_model, batch, latent)
     directions = self._directions(batch, seeds.directions)
@@ -54,8 +54,8 @@ class FeatureObjective(objective.Objective):
       observed = batches.observed(batch.outcome)
       value = self._target(batch, observed, batch.outcome.discount)
       coefficients = tf.concat([value, coefficients[:, 1:]], axis=1)
-      trusted = transition_trust(config, self._networks.world_model, batch, latent)
-    return Target(coefficients, directions, trusted)
+      weight = transition_trust(config, self._networks.world_model, batch, latent)
+    return Target(coefficients, directions, weight)
 
   def critic_update(
     self, batch: Batch, target: Target, seeds: objective.Seeds

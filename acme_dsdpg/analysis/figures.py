@@ -103,10 +103,12 @@ def _curve(panel, seeds, axis, color, label):
 
 
 def _published(panel, curve, last, name, marker):
+  shown = curve.steps <= last
+  if not shown.any():
+    return
   label = f'{name}, published: mean of {curve.seeds} seeds'
   if curve.action_repeat:
     label += f', each action {curve.action_repeat} times'
-  shown = curve.steps <= last
   panel.errorbar(
     curve.steps[shown], curve.mean[shown], curve.std[shown], color='0.4', ls='--',
     marker=marker, capsize=3, label=label,

@@ -17,7 +17,7 @@ class Curve(NamedTuple):
     mean: of the return over seeds, [T].
     std: standard deviation over seeds, [T].
     seeds: their number.
-    action_repeat: simulator steps, counted each, that take an action; '' if not stated.
+    action_repeat: environment steps that each action is taken for; '' if not stated.
   """
 
   steps: np.ndarray

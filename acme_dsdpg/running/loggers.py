@@ -40,18 +40,18 @@ def make_logger(
   )
 
 
-def start_counts(counter: counting.Counter, *more: str):
+def start_counts(counter: counting.Counter, train_cpu_seconds: float = 0.0):
   """Makes each count present from the first row on, which fixes a CSV file's columns.
 
   Args:
     counter: the run's.
-    *more: names of counts that not every run has.
+    train_cpu_seconds: NaN where they are not counted; the sum stays NaN.
   """
   keys = (
     'actor_steps', 'actor_episodes', 'actor_environment_faults', 'learner_steps',
-    'train_seconds', *more,
+    'train_seconds',
   )  # fmt: skip
-  counter.increment(**dict.fromkeys(keys, 0))
+  counter.increment(**dict.fromkeys(keys, 0), train_cpu_seconds=train_cpu_seconds)
 
 
 class _Tolerant(loggers.Logger):

@@ -7,6 +7,7 @@ from concurrent import futures
 import contextlib
 import dataclasses
 import functools
+import math
 import os
 import signal
 import sys
@@ -181,7 +182,8 @@ class LearnerNode(_Finishable):
     if run.checkpoint is not None:
       self._checkpointer.restore(run.checkpoint)
       counter.restore({'counts': dict(run.checkpoint.counts), 'cache': {}})
-    run_loggers.start_counts(counter)
+    # Of several processes, none of which knows the others'.
+    run_loggers.start_counts(counter, train_cpu_seconds=math.nan)
 
   def get_variables(self, names: Sequence[str]) -> List[List[np.ndarray]]:
     """Returns the learner's variables.

@@ -158,7 +158,7 @@ class _Run:
       self._checkpointer.restore(checkpoint)
       self.counter.restore({'counts': dict(checkpoint.counts), 'cache': {}})
       self.progress.line(f'resuming at step {steps}')
-    run_loggers.start_counts(self.counter, 'train_cpu_seconds')
+    run_loggers.start_counts(self.counter)
     self._actor_logger = run_loggers.make_logger(workdir, 'actor')
     self._evaluator_logger = run_loggers.make_logger(workdir, 'evaluator')
 

@@ -387,6 +387,11 @@ def test_a_published_curve_is_drawn_as_far_as_the_runs_have_come():
     line = container.lines[0]
     assert line.get_xdata().max() == 100_000
     assert line.get_linestyle() == '--'
+  # Nothing in the legend of a curve that begins later.
+  later = {'ddpg': [_run([0, 1], spacing=50_000)]}
+  references = published.read(REFERENCES, ['xqc'])
+  (axis,) = figures.learning_curves({'walker-walk': later}, references).axes
+  assert not axis.containers
   with pytest.raises(config_lib.ConfigError, match="'dpdg' is none of d4pg, ddpg"):
     published.read(REFERENCES, ['ddpg', 'dpdg'])
 

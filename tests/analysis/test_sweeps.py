@@ -36,6 +36,11 @@ def _block(**changes):
 # Reading.
 
 
+@pytest.mark.parametrize('path', sorted(ROOT.glob('configs/sweeps/*.json')), ids=str)
+def test_the_sweeps_of_the_project_can_be_run(path, tmp_path):
+  assert sweeps.read_sweep(str(path), str(tmp_path))
+
+
 def test_a_sweep_is_agents_times_tasks_times_seeds(tmp_path):
   agents = {'dsdpg': {}, 'quiet': {'agent': 'ddpg', 'sigma': 0.0}}
   block = dict(agents=agents, tasks=['walker', 'reacher'], seeds=[0, 1], overrides=TINY)

@@ -164,6 +164,14 @@ def test_a_program_goes_on_past_kills_and_interrupts_with_every_row_once(tmp_pat
     text = (workdir / f'logs/actor_{index}.csv').read_text()
     assert text.count('actor_steps') == 1
 
+  # In one process: what is logged before is kept, and CPU time stays unknown.
+  fifth = _start(workdir, distributed=False, num_steps=saved() + 100)
+  assert fifth.wait() == 0, fifth.err
+  rows = runs.rows(workdir, 'evaluator')
+  assert [row['actor_steps'] for row in rows[:2]] == [0, last_block]
+  assert len(rows) == 3
+  assert all(np.isnan(row['train_cpu_seconds']) for row in rows)
+
 
 @pytest.mark.process
 @pytest.mark.slow

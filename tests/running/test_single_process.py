@@ -214,13 +214,16 @@ def test_a_signal_saves_the_run_and_is_an_interrupt(tmp_path, capsys):
   # Two of the 170 steps were of the evaluation.
   assert counts['actor_steps'] == 168
   assert counts['learner_steps'] == runs.updates_due(168)
-  assert 0.0 < counts['train_cpu_seconds']
   assert counts['train_seconds'] > runs.rows(tmp_path, 'actor')[-1]['train_seconds']
   assert runs.steps(tmp_path, 'learner', 'learner_steps') == [10, 20]
   # The same command goes on.
   runs.run_here(tmp_path, 'short', eval_every=1000, n_step=5, num_steps=200)
   assert runs.steps(tmp_path, 'evaluator') == [0, 200]
   assert runs.steps(tmp_path, 'actor')[-2:] == [198, 200]
+  # CPU time goes on, too, and evaluations add nothing.
+  acted, evaluated = (runs.rows(tmp_path, label)[-1] for label in ('actor', 'evaluator'))
+  key = 'train_cpu_seconds'
+  assert evaluated[key] == acted[key] > counts[key] > 0.0
 
 
 def _held():
