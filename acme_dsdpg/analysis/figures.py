@@ -117,7 +117,8 @@ def _published(panel, curve, last, name, marker):
 
 def _colours(agents):
   """The same colour for the same agent in every figure; variants take others."""
-  known = list(presets.AGENTS)
+  # The default agent's is the first.
+  known = sorted(presets.AGENTS, key=lambda agent: agent != presets.DEFAULT_AGENT)
   palette = matplotlib.colormaps['tab20'].colors
   order = known + [agent for agent in agents if agent not in known]
   # The ten full colours come first, then the ten pale ones.
