@@ -5,6 +5,7 @@ import os
 import pathlib
 import signal
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -207,6 +208,7 @@ def test_a_learner_that_diverges_ends_the_run_and_keeps_the_batch(tmp_path):
 @pytest.mark.process
 def test_a_signal_saves_the_run_and_is_an_interrupt(tmp_path, capsys):
   # Episodes are shorter than the returns are long; the signal comes in the middle of one.
+  start = time.process_time()
   with pytest.raises(errors.RunInterruptedError):
     runs.run_here(tmp_path, 'short+terminate', eval_every=1000, n_step=5)
   assert 'interrupted: saving; the same command goes on' in capsys.readouterr().out
@@ -224,6 +226,7 @@ def test_a_signal_saves_the_run_and_is_an_interrupt(tmp_path, capsys):
   acted, evaluated = (runs.rows(tmp_path, label)[-1] for label in ('actor', 'evaluator'))
   key = 'train_cpu_seconds'
   assert evaluated[key] == acted[key] > counts[key] > 0.0
+  assert acted[key] < time.process_time() - start
 
 
 def _held():
