@@ -137,8 +137,6 @@ class DSDPGConfig(_Checks):
     multiquadric_h: h of the MMD's multiquadric kernel (A.8). The critic of features has
       the kernel divided by it, an energy distance rounded within 1 / h.
     unbiased_mmd: leave i = j out of the MMD's self terms. The paper's critic.
-    detach_mean: the energy distance does not move the means, which squared errors alone
-      learn. Critic of features.
     sobolev_weight: lambda on the gradient's part of the loss (Eq. 10); critics of
       features and points.
     discount: gamma, for one environment step.
@@ -179,7 +177,6 @@ class DSDPGConfig(_Checks):
 
   multiquadric_h: float = 100.0
   unbiased_mmd: bool = False
-  detach_mean: bool = False
   sobolev_weight: float = 1.0
 
   discount: float = 0.99
@@ -297,11 +294,11 @@ class DSDPGConfig(_Checks):
     if self.world_model == 'mean':
       unused.add('kl_weight')
     if self.critic == 'samples':
-      unused |= {'num_features', 'num_directions', 'sobolev_weight', 'detach_mean'}
+      unused |= {'num_features', 'num_directions', 'sobolev_weight'}
     else:
       unused |= {'noise_dim', 'unbiased_mmd'}
     if self.critic == 'point':
-      unused |= {'num_samples', 'num_features', 'multiquadric_h', 'detach_mean'}
+      unused |= {'num_samples', 'num_features', 'multiquadric_h'}
     if self.sobolev == 'none':
       unused |= {'sobolev_weight', 'num_directions'}
     if not self._uses_trust:

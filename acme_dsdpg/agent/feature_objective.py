@@ -68,8 +68,7 @@ class FeatureObjective(objective.Objective):
         critic, batch.observation, batch.action, target.directions, config.sobolev
       )
       loss = directional.weighted_squared_error(coefficients, target.coefficients, weight)
-      shape = self._shape(coefficients)
-      samples, target_samples = self._samples(shape, target.coefficients, seeds)
+      samples, target_samples = self._samples(coefficients, target.coefficients, seeds)
       if critic.num_features:
         weighed = (
           directional.weigh_gradients(x, weight) for x in (samples, target_samples)
@@ -116,13 +115,6 @@ class FeatureObjective(objective.Objective):
     return directional.random_directions(
       seed, batch_size, config.num_directions, size, batch.action.dtype
     )
-
-  def _shape(self, coefficients: tf.Tensor) -> tf.Tensor:
-    """The coefficients that the samples are of; `detach_mean` fixes the means."""
-    if not self._config.detach_mean:
-      return coefficients
-    mean, others = coefficients[..., :1], coefficients[..., 1:]
-    return tf.concat([tf.stop_gradient(mean), others], axis=-1)
 
   def _samples(
     self, coefficients: tf.Tensor, target: tf.Tensor, seeds: objective.Seeds
