@@ -426,6 +426,13 @@ def test_an_agent_has_one_colour_in_every_figure():
   assert colours[0]['ddpg'] == colours[1]['ddpg'] != colours[1]['ablation']
 
 
+def test_the_default_agent_has_the_first_colour():
+  runs = {'a': {name: [_run([0, 1])] for name in ('ddpg', presets.DEFAULT_AGENT)}}
+  lines = _lines(figures.learning_curves(runs, {}).axes[0])
+  colours = {label.split()[0]: line.get_color() for label, line in lines.items()}
+  assert colours[presets.DEFAULT_AGENT] == matplotlib.colormaps['tab20'].colors[0]
+
+
 def test_a_comparison_shows_each_agent_and_each_pair(tmp_path):
   means = {'a': (0.5, 0.4, 0.6), 'b': (0.3, 0.1, 0.35)}
   improvements = {('a', 'b'): (0.8, 0.7, 0.95), ('b', 'a'): (0.2, 0.05, 0.3)}
