@@ -114,6 +114,8 @@ class DSDPGConfig(_Checks):
     critic: 'features' (noise enters after the trunk, so that samples cost nothing and
       the mean is exact; not the paper's), 'samples' (the paper's cGMMN, noise beside
       state and action) or 'point' (one return, squared error).
+    predictive_critic: the critic of features or points also sees what f predicts of
+      state and action: reward and next state, one step ahead. Not the paper's.
     sobolev: which input gradients of the return are learned: 'none', 'action',
       or 'state_action'.
     targets: where bootstrapped targets are evaluated: 'observed' transitions,
@@ -164,6 +166,7 @@ class DSDPGConfig(_Checks):
   """
 
   critic: str = 'features'
+  predictive_critic: bool = True
   sobolev: str = 'action'
   targets: str = 'anchored'
 
@@ -258,6 +261,18 @@ class DSDPGConfig(_Checks):
       '2 or more with unbiased_mmd',
     )
     check(
+      not (self.sees_prediction and self.world_model == 'cvae'),
+      'predictive_critic',
+      self.predictive_critic,
+      "false with world_model='cvae', which has no mean",
+    )
+    check(
+      not (self.sees_prediction and self.targets == 'reconstructed'),
+      'predictive_critic',
+      self.predictive_critic,
+      'false with reconstructed targets, whose world model spans N steps',
+    )
+    check(
       not (self.trust == 'mean' and self.world_model == 'cvae' and self._uses_trust),
       'trust',
       self.trust,
@@ -269,14 +284,19 @@ class DSDPGConfig(_Checks):
     return self.targets == 'anchored' and self.critic != 'samples'
 
   @property
+  def sees_prediction(self) -> bool:
+    """True if the critic sees what the world model predicts."""
+    return self.predictive_critic and self.critic != 'samples'
+
+  @property
   def uses_world_model(self) -> bool:
     """True if a world model exists and is trained."""
-    return self.targets != 'observed'
+    return self.targets != 'observed' or self.sees_prediction
 
   @property
   def one_step_model(self) -> bool:
     """True if the world model spans one environment step instead of N."""
-    return self.targets == 'anchored'
+    return self.targets == 'anchored' or self.sees_prediction
 
   @property
   def updates_per_step(self) -> float:
@@ -294,7 +314,9 @@ class DSDPGConfig(_Checks):
     if self.world_model == 'mean':
       unused.add('kl_weight')
     if self.critic == 'samples':
-      unused |= {'num_features', 'num_directions', 'sobolev_weight'}
+      unused |= {
+        'predictive_critic', 'num_features', 'num_directions', 'sobolev_weight',
+      }  # fmt: skip
     else:
       unused |= {'noise_dim', 'unbiased_mmd'}
     if self.critic == 'point':

@@ -142,14 +142,36 @@ def test_the_dataclass_defaults_are_the_default_agent():
   assert (dsdpg.critic, dsdpg.targets) == ('features', 'anchored')
 
 
-def test_world_model_is_used_exactly_where_targets_are_not_observed():
-  used = {
-    t: DSDPGConfig(
-      sobolev='none' if t == 'observed' else 'action', targets=t
-    ).uses_world_model
-    for t in config_lib.TARGETS
-  }
-  assert used == {t: t != 'observed' for t in used}
+@pytest.mark.parametrize('targets', config_lib.TARGETS)
+@pytest.mark.parametrize('predictive', [False, True])
+def test_world_model_is_used_by_targets_and_by_a_critic_that_sees_its_prediction(
+  targets, predictive
+):
+  values = dict(
+    targets=targets,
+    sobolev='none' if targets == 'observed' else 'action',
+    predictive_critic=predictive,
+  )
+  if predictive and targets == 'reconstructed':
+    with pytest.raises(ConfigError, match='predictive_critic=True is not valid'):
+      DSDPGConfig(**values)
+    return
+  config = DSDPGConfig(**values)
+  assert config.uses_world_model == (predictive or targets != 'observed')
+  assert config.one_step_model == (predictive or targets == 'anchored')
+
+
+def test_a_critic_that_sees_a_prediction_needs_one():
+  values = dict(world_model='cvae', trust='reconstruction')
+  with pytest.raises(ConfigError, match='predictive_critic=True is not valid.*no mean'):
+    DSDPGConfig(**values)
+  DSDPGConfig(predictive_critic=False, **values)
+
+
+def test_the_papers_critic_sees_no_prediction():
+  config = DSDPGConfig(critic='samples', sobolev='none', targets='observed')
+  assert not config.uses_world_model
+  assert 'predictive_critic' in config.unused_fields()
 
 
 def test_anchored_targets_need_derivatives():
@@ -209,7 +231,9 @@ def test_a_run_outlives_changes_of_fields_that_it_does_not_use(agent, field, val
 
 
 def test_a_world_model_without_a_latent_has_no_kl():
-  make = lambda kind: DSDPGConfig(world_model=kind, trust='none')
+  make = lambda kind: DSDPGConfig(
+    world_model=kind, trust='none', predictive_critic=False
+  )
   kinds = {k: make(k).unused_fields() for k in config_lib.WORLD_MODELS}
   assert [kind for kind, unused in kinds.items() if 'kl_weight' in unused] == ['mean']
 

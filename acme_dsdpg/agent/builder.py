@@ -173,7 +173,9 @@ class DSDPGBuilder:
     return learning.DSDPGLearner(
       networks,
       networks_lib.make_policy(environment_spec, self._config, seed),
-      networks_lib.make_critic(environment_spec, self._config, seed),
+      networks_lib.make_critic(
+        environment_spec, self._config, networks.world_model, seed
+      ),
       self._config,
       dataset,
       seed=seed,

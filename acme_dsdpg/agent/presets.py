@@ -11,7 +11,9 @@ from typing import Any, Dict, Mapping, Optional
 from acme_dsdpg import config as config_lib
 
 # The paper's points learn their whole gradient.
-_PAPER = dict(world_model='cvae', kl_weight=0.1, num_directions=0)
+_PAPER = dict(
+  predictive_critic=False, world_model='cvae', kl_weight=0.1, num_directions=0
+)
 
 
 def _paper(critic: str, sobolev: str, targets: str) -> Mapping[str, Any]:

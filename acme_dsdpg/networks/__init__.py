@@ -73,6 +73,9 @@ def make_networks(
     ConfigError: observations or actions the agent cannot handle.
   """
   check_spec(spec)
+  world_model = (
+    _make_world_model(spec, config, seed, dtype) if config.uses_world_model else None
+  )
   return DSDPGNetworks(
     normalizer=Normalizer(
       spec.observations.shape[0],
@@ -81,10 +84,8 @@ def make_networks(
       name='normalizer',
     ),
     policy=make_policy(spec, config, seed, dtype),
-    critic=make_critic(spec, config, seed, dtype),
-    world_model=_make_world_model(spec, config, seed, dtype)
-    if config.uses_world_model
-    else None,
+    critic=make_critic(spec, config, world_model, seed, dtype),
+    world_model=world_model,
   )
 
 
@@ -105,21 +106,32 @@ def make_policy(
 def make_critic(
   spec: specs.EnvironmentSpec,
   config: config_lib.DSDPGConfig,
+  world_model: Optional[WorldModel],
   seed: int = 0,
   dtype: tf.DType = tf.float32,
 ) -> AnyCritic:
-  """Builds the critic of `make_networks`, from the same weights."""
+  """Builds the critic of `make_networks`, from the same weights.
+
+  Args:
+    spec: as there.
+    config: as there.
+    world_model: whose prediction the critic sees, if it sees one.
+    seed: as there.
+    dtype: as there.
+  """
   sizes = spec.observations.shape[0], spec.actions.shape[0]
   common = dict(seed=_seeds(seed).critic, name='critic', **_mlp(config, dtype))
   if config.critic == 'samples':
     return Critic((*sizes, config.noise_dim), **common)
   num_features = config.num_features if config.critic == 'features' else 0
-  return FeatureCritic(sizes, num_features, **common)
+  # A function, as Keras would take the model's weights for the critic's.
+  predict = (lambda s, a: world_model.mean(s, a)) if config.sees_prediction else None
+  return FeatureCritic(sizes, num_features, predict=predict, **common)
 
 
 def _make_world_model(spec, config, seed, dtype) -> WorldModel:
   model = WorldModel(
-    spec.observations.shape[0],
+    (spec.observations.shape[0], spec.actions.shape[0]),
     config.world_model_hidden_sizes,
     _seeds(seed).world_model,
     config.world_model,

@@ -2,16 +2,21 @@
 
 Its interface is `losses.directional.LinearCritic`, and that of the other critics,
 `losses.sobolev.Critic`, with features in place of noise.
+
+It may see what a world model predicts of state and action. What values of states teach
+then reaches the action through the model's derivative, before any gradient is matched.
 """
 
 import math
-from typing import Sequence, Tuple
+from typing import Callable, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
 
 from acme_dsdpg.losses import jacobians
 from acme_dsdpg.networks import layers
+
+Predict = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 _SPREAD = 0.01  # Of the kernel of h_1..K at the start, relative to that of h_0.
 
@@ -54,6 +59,7 @@ class FeatureCritic(tf.keras.Model):
     hidden_sizes: Sequence[int],
     layer_norm: bool,
     seed: int,
+    predict: Optional[Predict] = None,
     **kwargs,
   ):
     """Initializes and builds the critic, with almost no spread.
@@ -64,10 +70,13 @@ class FeatureCritic(tf.keras.Model):
       hidden_sizes: of the MLP.
       layer_norm: as in `layers.MLP`, of the first hidden layer.
       seed: of the initial weights.
+      predict: (s, a) to reward and change of the state, [N, 1 + S]; the critic's input
+        is then [s ; a ; reward ; s + change]. Its weights are not the critic's.
       **kwargs: of `tf.keras.Model`.
     """
     super().__init__(**kwargs)
     self.num_features = num_features
+    self._predict = predict
     self._mlp = layers.MLP(
       hidden_sizes,
       1 + num_features,
@@ -79,11 +88,15 @@ class FeatureCritic(tf.keras.Model):
       name='mlp',
     )
     with tf.name_scope(self._mlp.name):
-      self._mlp.build([None, sum(input_sizes)])
+      self._mlp.build([None, sum(input_sizes) + (1 + input_sizes[0]) * bool(predict)])
     self(*(tf.zeros([1, size], self.dtype) for size in input_sizes))
 
   def call(self, observation, action):
-    return self._mlp(tf.concat([observation, action], axis=-1))
+    end = observation.shape[-1] + action.shape[-1]
+    columns = [(observation, 0), (action, observation.shape[-1])]
+    if self._predict is not None:
+      columns += [(self._predict(observation, action), end), (observation, end + 1)]
+    return self._mlp.of_columns(*columns)
 
   def coefficients(self, observation: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
     """Maps observation [B, S] and action [B, A] to h, [B, 1 + K]."""

@@ -1,6 +1,6 @@
 """Layers shared by the policy, the critic and the world model."""
 
-from typing import Callable, Iterator, List, Optional, Sequence
+from typing import Callable, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -138,6 +138,18 @@ class MLP(tf.keras.layers.Layer):
 
   def call(self, x):
     return self.from_terms(self.input_terms(x))
+
+  def of_columns(self, *columns: Tuple[tf.Tensor, int]) -> tf.Tensor:
+    """Returns the output, [N, output_size], from the input's columns in parts.
+
+    Without a concatenation, whose derivatives of third order XLA does not have. Where
+    parts overlap, they are added.
+
+    Args:
+      *columns: the columns [N, size] and the first one's number, as of `input_terms`.
+    """
+    terms = [self.input_terms(x, start) for x, start in columns]
+    return self.from_terms([tf.add_n(parts) for parts in zip(*terms)])
 
   def input_terms(self, x: tf.Tensor, start: int = 0) -> List[tf.Tensor]:
     """Returns the terms of some columns of the input: linear in them.

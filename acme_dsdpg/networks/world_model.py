@@ -34,7 +34,7 @@ class WorldModel(tf.keras.Model):
 
   def __init__(
     self,
-    observation_size: int,
+    input_sizes: Tuple[int, int],
     hidden_sizes: Sequence[int],
     seed: int,
     kind: str = 'cvae',
@@ -43,7 +43,7 @@ class WorldModel(tf.keras.Model):
     """Initializes the model.
 
     Args:
-      observation_size: S.
+      input_sizes: S and A.
       hidden_sizes: of encoder, decoder (g) and f.
       seed: of the initial weights.
       kind: see the class.
@@ -51,7 +51,7 @@ class WorldModel(tf.keras.Model):
     """
     super().__init__(**kwargs)
     stream = layers.seeds(seed)
-    self._outcome_size = observation_size + 1
+    self._outcome_size = input_sizes[0] + 1
     self.latent_size = 0 if kind == 'mean' else self._outcome_size
     make = lambda size, name: layers.MLP(
       hidden_sizes, size, next(stream), norm='after', dtype=self.dtype, name=name
@@ -59,12 +59,15 @@ class WorldModel(tf.keras.Model):
     self._encoder = make(2 * self.latent_size, 'encoder') if self.latent_size else None
     self._decoder = make(self._outcome_size, 'decoder') if self.latent_size else None
     self._mean = None if kind == 'cvae' else make(self._outcome_size, 'mean')
+    if self._mean is not None:
+      with tf.name_scope(self._mean.name):
+        self._mean.build([None, sum(input_sizes)])
 
   def mean(self, observation: tf.Tensor, action: tf.Tensor) -> Optional[tf.Tensor]:
     """Returns f(s, a): reward and change of the state, [N, 1 + S]; None without f."""
     if self._mean is None:
       return None
-    return self._mean(tf.concat([observation, action], axis=-1))
+    return self._mean.of_columns((observation, 0), (action, observation.shape[-1]))
 
   def encode(
     self,

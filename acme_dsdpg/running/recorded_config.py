@@ -40,6 +40,7 @@ _RETIRED_LATER: Mapping[str, Any] = {
 }
 # Field of the agent younger than `_COMMIT_0_6_0`: what older runs had.
 _YOUNGER: Mapping[str, Any] = {
+  'predictive_critic': False,
   'world_model': 'cvae',
   'trust': 'none',
   'num_directions': 0,

@@ -29,7 +29,7 @@ class GradientInference(tf.Module):
   ):
     super().__init__(name='gradient_inference')
     self._models = [
-      networks.WorldModel(0, hidden_sizes, seed) for seed in range(num_models)
+      networks.WorldModel((0, 1), hidden_sizes, seed) for seed in range(num_models)
     ]
     self._optimizers = []
     for model in self._models:

@@ -83,7 +83,12 @@ def _make(
   """A learner, its networks and its log. Tracing takes as long as many eager steps."""
   config = presets.make_config({'agent': agent, **SMALL, **overrides}).dsdpg
   networks = networks_lib.make_networks(SPEC, config, networks_seed)
-  target = networks_lib.make_networks(SPEC, config, networks_seed + 1)
+  target = python_types.SimpleNamespace(
+    policy=networks_lib.make_policy(SPEC, config, networks_seed + 1),
+    critic=networks_lib.make_critic(
+      SPEC, config, networks.world_model, networks_seed + 1
+    ),
+  )
   samples = windows.single(_rows(i) for i in range(4))
   logger = _Logger()
   learner = learning.DSDPGLearner(

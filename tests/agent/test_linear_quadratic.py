@@ -46,6 +46,7 @@ _CONFIG = dict(
   kl_weight=0.01,
   critic='samples',
   sobolev='action',
+  predictive_critic=False,
   world_model='cvae',
   jit_compile=True,
 )
@@ -252,10 +253,11 @@ def _make_learner(make_learner, problem, model, **overrides):
     return dataclasses.replace(networks, **changes)
 
   networks, target = make_networks(), make_networks()
+  target_critic = networks_lib.make_critic(spec, config, networks.world_model)
   batches = _batches(problem, config.batch_size, seed=0)
   blocks = windows.samples(batch[np.newaxis] for batch in batches)
-  learner = make_learner(networks, target.policy, target.critic, config, blocks)
-  return learner, networks, target.critic, config
+  learner = make_learner(networks, target.policy, target_critic, config, blocks)
+  return learner, networks, target_critic, config
 
 
 def _train(problem, model=None, num_steps=_NUM_STEPS, **overrides) -> Dict[str, float]:
@@ -387,6 +389,7 @@ def _train_features(world_model: str) -> Dict[str, float]:
     _problem(multiplicative=True),
     num_steps=2000,
     critic='features',
+    predictive_critic=True,
     targets='anchored',
     world_model=world_model,
     trust='none',
@@ -416,7 +419,7 @@ def _model_derivative(kind: str, problem) -> np.ndarray:
   which the encoder sees, an action is a small part.
   """
   (S, A), size = problem.sizes, 256
-  model = networks_lib.WorldModel(S, (32, 32), seed=0, kind=kind)
+  model = networks_lib.WorldModel((S, A), (32, 32), seed=0, kind=kind)
   model(tf.zeros([1, S]), tf.zeros([1, A]), tf.zeros([1]), tf.zeros([1, S]))
   adam = optimizers.Adam(model.trainable_variables, 2e-3)
   rng = np.random.default_rng(0)

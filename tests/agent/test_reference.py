@@ -40,7 +40,7 @@ def _make(config):
 def _switches(**switches):
   """A variant of the agent of features, whatever the default agent is."""
   base = dict(
-    critic='features', sobolev='action', targets='anchored', world_model='mean',
+    critic='features', predictive_critic=False, sobolev='action', targets='anchored', world_model='mean',
     trust='mean', num_directions=1, sobolev_weight=1.0,
   )  # fmt: skip
   return {**base, **switches}
@@ -58,6 +58,13 @@ FEATURES = [
   _switches(world_model='residual_cvae', targets='reconstructed', num_directions=2),
   _switches(targets='observed', sobolev='none'),
   _switches(critic='point', sobolev='state_action'),
+  _switches(predictive_critic=True),
+  _switches(predictive_critic=True, num_directions=0, trust='none'),
+  _switches(
+    predictive_critic=True, world_model='residual_cvae', trust='reconstruction'
+  ),
+  _switches(predictive_critic=True, critic='point', sobolev='state_action'),
+  _switches(predictive_critic=True, targets='observed', sobolev='none'),
 ]
 SAMPLES = [
   {'agent': 'ddpg_mmd', 'unbiased_mmd': True, 'layer_norm': False},

@@ -14,9 +14,15 @@ B, M, S, A = 3, 4, 3, 2
 NUM_FEATURES = [0, 2, S + A + 3]
 
 
-def _critic(num_features, seed=0):
+def _predict(s, a):
+  """A world model: reward and change of the state, [N, 1 + S]."""
+  mix = tf.constant(np.random.default_rng(3).normal(size=(A, 1 + S)))
+  return tf.sin(a @ mix) + 0.1 * tf.reduce_sum(s, axis=-1, keepdims=True) ** 2
+
+
+def _critic(num_features, seed=0, predict=None):
   critic = feature_critic.FeatureCritic(
-    (S, A), num_features, (8, 8), layer_norm=True, seed=seed, dtype=tf.float64
+    (S, A), num_features, (8, 8), True, seed, predict, dtype=tf.float64
   )
   rng = np.random.default_rng(seed)
   for variable in critic.trainable_variables:
@@ -69,6 +75,21 @@ def test_features_have_mean_0_variance_1_over_k_squared_and_are_not_correlated()
   assert draws[..., 1].mean(1).var() < 0.2 / 4
 
 
+# What it sees.
+
+
+@pytest.mark.parametrize('predict', [None, _predict])
+def test_it_is_the_mlp_of_state_action_and_what_is_predicted_of_them(predict):
+  critic, (s, a) = _critic(2, predict=predict), _inputs()
+  columns = [s, a]
+  if predict:
+    outcome = predict(s, a)
+    columns += [outcome[:, :1], s + outcome[:, 1:]]
+  expected = critic._mlp(tf.concat(columns, axis=-1))
+  np.testing.assert_allclose(critic.coefficients(s, a), expected, rtol=1e-10)
+  assert critic._mlp.trainable_variables == critic.trainable_variables
+
+
 # Samples.
 
 
@@ -95,8 +116,9 @@ def test_there_is_almost_no_spread_at_the_start():
 
 
 @pytest.mark.parametrize('num_features', NUM_FEATURES)
-def test_samples_and_gradients_equal_nested_tapes(num_features):
-  critic, (s, a) = _critic(num_features), _inputs()
+@pytest.mark.parametrize('predict', [None, _predict])
+def test_samples_and_gradients_equal_nested_tapes(num_features, predict):
+  critic, (s, a) = _critic(num_features, predict=predict), _inputs()
   phi = critic.draw_noise([1, 2], B, M)
   z, dz_ds, dz_da = critic.samples_and_gradients(s, a, phi)
   h, dh = _nested(critic, s, a)
@@ -113,8 +135,11 @@ def test_samples_and_gradients_equal_nested_tapes(num_features):
     (0, 'action', 0), (0, 'state_action', 0), (2, 'state_action', 0), (8, 'action', 0),
   ],
 )  # fmt: skip
-def test_sobolev_coefficients_equal_nested_tapes(num_features, wrt, num_directions):
-  critic, (s, a) = _critic(num_features), _inputs()
+@pytest.mark.parametrize('predict', [None, _predict])
+def test_sobolev_coefficients_equal_nested_tapes(
+  num_features, wrt, num_directions, predict
+):
+  critic, (s, a) = _critic(num_features, predict=predict), _inputs()
   directions = None
   if num_directions:
     size = A if wrt == 'action' else S + A
@@ -133,10 +158,11 @@ def test_sobolev_coefficients_equal_nested_tapes(num_features, wrt, num_directio
   ('way', 'num_features'),
   [('samples', 2), ('samples', 8), ('whole', 0), ('directions', 0), ('directions', 8)],
 )
+@pytest.mark.parametrize('predict', [None, _predict])
 def test_the_weights_gradient_through_derivatives_is_the_finite_difference(
-  way, num_features
+  way, num_features, predict
 ):
-  critic, (s, a) = _critic(num_features), _inputs()
+  critic, (s, a) = _critic(num_features, predict=predict), _inputs()
   phi = critic.draw_noise([1, 2], B, M)
   directions = directional.random_directions([5, 6], B, 2, A, tf.float64)
 

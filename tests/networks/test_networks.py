@@ -208,9 +208,12 @@ def test_scalar_bounds_are_broadcast():
   np.testing.assert_allclose(policy(tf.zeros([1, S])), [[-1.0] * A], atol=1e-6)
 
 
-def test_only_the_papers_critic_has_noise_inputs():
-  for critic, size in (('point', S + A), ('features', S + A), ('samples', S + A + K)):
-    kernel = _weights(_make(critic=critic).critic)['hidden_0/kernel']
+@pytest.mark.parametrize('predictive', [False, True])
+def test_the_papers_critic_has_noise_inputs_the_others_the_predicted_outcome(predictive):
+  switches = dict(world_model='mean', targets='anchored', predictive_critic=predictive)
+  of_others = S + A + (1 + S) * predictive
+  for critic, size in (('point', of_others), ('features', of_others), ('samples', S + A + K)):
+    kernel = _weights(_make(critic=critic, **switches).critic)['hidden_0/kernel']
     assert kernel.shape == (size, 6)
 
 

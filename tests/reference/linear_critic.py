@@ -78,7 +78,9 @@ def stages(
 
     return coefficients(of_inputs, s, a, draws.directions, wrt)
 
-  y = target(batch.model_outcome, config.targets, config.sobolev)
+  observed = config.targets == 'observed'
+  outcome = batch.outcome if observed else batch.model_outcome
+  y = target(outcome, config.targets, config.sobolev)
   if config.targets == 'anchored':
     y = tf.concat([target(batch.outcome, 'observed', 'none'), y[:, 1:]], axis=1)
   y = tf.stop_gradient(y)
