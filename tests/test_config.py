@@ -231,9 +231,7 @@ def test_a_run_outlives_changes_of_fields_that_it_does_not_use(agent, field, val
 
 
 def test_a_world_model_without_a_latent_has_no_kl():
-  make = lambda kind: DSDPGConfig(
-    world_model=kind, trust='none', predictive_critic=False
-  )
+  make = lambda kind: DSDPGConfig(world_model=kind, trust='none', predictive_critic=False)
   kinds = {k: make(k).unused_fields() for k in config_lib.WORLD_MODELS}
   assert [kind for kind, unused in kinds.items() if 'kl_weight' in unused] == ['mean']
 

@@ -40,8 +40,8 @@ def _make(config):
 def _switches(**switches):
   """A variant of the agent of features, whatever the default agent is."""
   base = dict(
-    critic='features', predictive_critic=False, sobolev='action', targets='anchored', world_model='mean',
-    trust='mean', num_directions=1, sobolev_weight=1.0,
+    critic='features', predictive_critic=False, sobolev='action', targets='anchored',
+    world_model='mean', trust='mean', num_directions=1, sobolev_weight=1.0,
   )  # fmt: skip
   return {**base, **switches}
 
@@ -60,9 +60,7 @@ FEATURES = [
   _switches(critic='point', sobolev='state_action'),
   _switches(predictive_critic=True),
   _switches(predictive_critic=True, num_directions=0, trust='none'),
-  _switches(
-    predictive_critic=True, world_model='residual_cvae', trust='reconstruction'
-  ),
+  _switches(predictive_critic=True, world_model='residual_cvae', trust='reconstruction'),
   _switches(predictive_critic=True, critic='point', sobolev='state_action'),
   _switches(predictive_critic=True, targets='observed', sobolev='none'),
 ]

@@ -212,7 +212,11 @@ def test_scalar_bounds_are_broadcast():
 def test_the_papers_critic_has_noise_inputs_the_others_the_predicted_outcome(predictive):
   switches = dict(world_model='mean', targets='anchored', predictive_critic=predictive)
   of_others = S + A + (1 + S) * predictive
-  for critic, size in (('point', of_others), ('features', of_others), ('samples', S + A + K)):
+  for critic, size in (
+    ('point', of_others),
+    ('features', of_others),
+    ('samples', S + A + K),
+  ):
     kernel = _weights(_make(critic=critic, **switches).critic)['hidden_0/kernel']
     assert kernel.shape == (size, 6)
 
