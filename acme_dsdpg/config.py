@@ -114,8 +114,9 @@ class DSDPGConfig(_Checks):
     critic: 'features' (noise enters after the trunk, so that samples cost nothing and
       the mean is exact; not the paper's), 'samples' (the paper's cGMMN, noise beside
       state and action) or 'point' (one return, squared error).
-    predictive_critic: the critic of features or points also sees what f predicts of
-      state and action: reward and next state, one step ahead. Not the paper's.
+    predictive_critic: the critic of features or points also sees what the world model's
+      mean f (see `world_model`) predicts of state and action: reward and next state,
+      one step ahead. Not the paper's.
     sobolev: which input gradients of the return are learned: 'none', 'action',
       or 'state_action'.
     targets: where bootstrapped targets are evaluated: 'observed' transitions,
@@ -264,13 +265,14 @@ class DSDPGConfig(_Checks):
       not (self.sees_prediction and self.world_model == 'cvae'),
       'predictive_critic',
       self.predictive_critic,
-      "false with world_model='cvae', which has no mean",
+      "false (--nopredictive_critic) with world_model='cvae', which has no mean",
     )
     check(
       not (self.sees_prediction and self.targets == 'reconstructed'),
       'predictive_critic',
       self.predictive_critic,
-      'false with reconstructed targets, whose world model spans N steps',
+      'false (--nopredictive_critic) with reconstructed targets, whose world model '
+      'spans N steps',
     )
     check(
       not (self.trust == 'mean' and self.world_model == 'cvae' and self._uses_trust),

@@ -42,7 +42,7 @@ class DSDPGNetworks:
     normalizer: raw observations [B, S] to normalised ones.
     policy: [B, S] to actions [B, A].
     critic: samples of the return; the paper's, or one of features.
-    world_model: None where targets are observed.
+    world_model: None where neither targets nor critic need it.
   """
 
   normalizer: Normalizer
@@ -124,8 +124,7 @@ def make_critic(
   if config.critic == 'samples':
     return Critic((*sizes, config.noise_dim), **common)
   num_features = config.num_features if config.critic == 'features' else 0
-  # A function, as Keras would take the model's weights for the critic's.
-  predict = (lambda s, a: world_model.mean(s, a)) if config.sees_prediction else None
+  predict = world_model.mean if config.sees_prediction else None
   return FeatureCritic(sizes, num_features, predict=predict, **common)
 
 

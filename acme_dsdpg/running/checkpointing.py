@@ -152,11 +152,17 @@ class Checkpointer:
     Raises:
       ConfigError: the checkpoint has other variables or shapes.
     """
-    before, now = checkpoint.shapes, self._shapes()
+    # A variable's name follows from who builds it: its number and its shape count.
+    number = lambda name: name.partition(':')[0]
+    names = {number(name): name for name in (*checkpoint.shapes, *self._shapes())}
+    before, now = (
+      {number(name): shape for name, shape in shapes.items()}
+      for shapes in (checkpoint.shapes, self._shapes())
+    )
     different = [
-      f'{name} was {before.get(name, "absent")}, is {now.get(name, "absent")}'
-      for name in sorted({*now, *before})
-      if now.get(name) != before.get(name)
+      f'{names[key]} was {before.get(key, "absent")}, is {now.get(key, "absent")}'
+      for key in sorted(names)
+      if now.get(key) != before.get(key)
     ]
     if different:
       shown = '; '.join(different[:5]) + ('; ...' if len(different) > 5 else '')

@@ -213,6 +213,19 @@ def test_drops_into_a_program_of_acmes_pieces(serve):
   actor.update(wait=True)
 
 
+def test_the_target_critic_sees_the_online_world_models_prediction():
+  spec = specs.make_environment_spec(make_fake())
+  builder = make_builder()
+  networks = builder.make_networks(spec)
+  target = builder.make_learner(spec, networks, iter(())).state['target_critic']
+  inputs = np.ones([1, 3], np.float32), np.ones([1, *spec.actions.shape], np.float32)
+  np.testing.assert_allclose(target(*inputs), networks.critic(*inputs), rtol=1e-6)
+  before = target(*inputs)
+  networks.world_model._mean.variables[-1].assign_add([1.0] * 4)
+  assert np.max(np.abs(target(*inputs) - before)) > 1e-3
+  np.testing.assert_allclose(target(*inputs), networks.critic(*inputs), rtol=1e-6)
+
+
 def test_variable_client_follows_the_learner():
   spec = specs.make_environment_spec(make_fake())
   builder = make_builder(agent='ddpg', variable_update_period=1)

@@ -146,9 +146,16 @@ def _same(first, second, names=None):
 # Every preset.
 
 
-@pytest.fixture(scope='module', params=presets.PRESETS)
+_NO_GRADIENTS = dict(agent='dsdpg_anchored', sobolev='none', targets='observed')
+
+
+@pytest.fixture(
+  scope='module',
+  params=[*({'agent': agent} for agent in presets.PRESETS), _NO_GRADIENTS],
+  ids=lambda switches: '-'.join(switches.values()),
+)
 def trained(request):
-  run = _make(request.param)
+  run = _make(**request.param)
   run.snapshots = _run(run, 3)
   return run
 
@@ -160,8 +167,8 @@ def test_steps_change_every_variable_of_every_network(trained):
       assert np.any(old != new), variable.name
 
 
-def test_only_agents_with_reconstructed_or_anchored_targets_have_a_world_model(trained):
-  exists = trained.config.targets != 'observed'
+def test_only_agents_whose_targets_or_critics_need_one_have_a_world_model(trained):
+  exists = trained.config.targets != 'observed' or trained.config.predictive_critic
   assert (trained.networks.world_model is not None) == exists
   assert ('world_model' in trained.learner.state) == exists
   assert ('world_model_optimizer' in trained.learner.state) == exists
@@ -179,7 +186,7 @@ def test_targets_start_at_the_online_networks_and_follow_at_their_rate(trained):
 
 def test_metrics_are_those_of_the_switches_and_finite(trained):
   expected = {*ALWAYS, 'steps'}
-  if trained.config.targets != 'observed':
+  if trained.config.targets != 'observed' or trained.config.predictive_critic:
     expected |= WITH_WORLD_MODEL
   if trained.config.sobolev != 'none':
     expected |= WITH_GRADIENTS
@@ -227,8 +234,8 @@ def test_normalizer_changes_only_if_observations_are_normalised():
   assert not _same(before, after, ['policy'])
 
 
-def test_world_model_learns_the_same_whatever_critic_and_policy_are():
-  agent = 'ddpg_mmd_reconstructed'
+@pytest.mark.parametrize('agent', ['ddpg_mmd_reconstructed', 'dsdpg_anchored'])
+def test_world_model_learns_the_same_whatever_critic_and_policy_are(agent):
   first, second = _make(agent), _make(agent)
   for variable in (*second.networks.critic.variables, *second.networks.policy.variables):
     variable.assign_add(tf.ones_like(variable))

@@ -28,6 +28,9 @@ def _make(config):
   online, target = (
     networks_lib.make_networks(SPEC, config, seed, tf.float64) for seed in (0, 1)
   )
+  target.critic = networks_lib.make_critic(
+    SPEC, config, online.world_model, 1, tf.float64
+  )
   learner = learning.DSDPGLearner(online, target.policy, target.critic, config, iter(()))
   rng = np.random.default_rng(1)
   for network in (online.policy, target.policy, target.critic, online.world_model):

@@ -35,11 +35,20 @@ def _inputs():
   return tf.constant(rng.normal(size=(B, S))), tf.constant(rng.normal(size=(B, A)))
 
 
-def _nested(critic, s, a):
+def _of_whole_input(critic, s, a, predict=None):
+  """h by the MLP of [s ; a], or of [s ; a ; reward ; s + change]."""
+  columns = [s, a]
+  if predict:
+    outcome = predict(s, a)
+    columns += [outcome[:, :1], s + outcome[:, 1:]]
+  return critic._mlp(tf.concat(columns, axis=-1))
+
+
+def _nested(critic, s, a, predict=None):
   """h and dh/d[s ; a] by a tape for each coefficient: [B, 1 + K], [B, S + A, 1 + K]."""
   with tf.GradientTape(persistent=True) as tape:
     tape.watch([s, a])
-    h = critic(s, a)
+    h = _of_whole_input(critic, s, a, predict)
     columns = tf.unstack(h, axis=-1)
   gradients = [tf.concat(tape.gradient(column, [s, a]), axis=-1) for column in columns]
   return h, tf.stack(gradients, axis=-1)
@@ -81,11 +90,7 @@ def test_features_have_mean_0_variance_1_over_k_squared_and_are_not_correlated()
 @pytest.mark.parametrize('predict', [None, _predict])
 def test_it_is_the_mlp_of_state_action_and_what_is_predicted_of_them(predict):
   critic, (s, a) = _critic(2, predict=predict), _inputs()
-  columns = [s, a]
-  if predict:
-    outcome = predict(s, a)
-    columns += [outcome[:, :1], s + outcome[:, 1:]]
-  expected = critic._mlp(tf.concat(columns, axis=-1))
+  expected = _of_whole_input(critic, s, a, predict)
   np.testing.assert_allclose(critic.coefficients(s, a), expected, rtol=1e-10)
   assert critic._mlp.trainable_variables == critic.trainable_variables
 
@@ -121,7 +126,7 @@ def test_samples_and_gradients_equal_nested_tapes(num_features, predict):
   critic, (s, a) = _critic(num_features, predict=predict), _inputs()
   phi = critic.draw_noise([1, 2], B, M)
   z, dz_ds, dz_da = critic.samples_and_gradients(s, a, phi)
-  h, dh = _nested(critic, s, a)
+  h, dh = _nested(critic, s, a, predict)
   gradients = np.einsum('mk,bxk->bmx', phi, dh)
   np.testing.assert_allclose(z, np.einsum('mk,bk->bm', phi, h), rtol=1e-9, atol=1e-9)
   np.testing.assert_allclose(dz_ds, gradients[..., :S], rtol=1e-9, atol=1e-9)
@@ -146,7 +151,7 @@ def test_sobolev_coefficients_equal_nested_tapes(
     shape = (B, num_directions, size)
     directions = tf.constant(np.random.default_rng(2).normal(size=shape))
   actual = directional.sobolev_coefficients(critic, s, a, directions, wrt)
-  h, dh = _nested(critic, s, a)
+  h, dh = _nested(critic, s, a, predict)
   dh = dh[:, S:] if wrt == 'action' else dh
   if num_directions:
     dh = tf.einsum('bdx,bxk->bdk', directions, dh)

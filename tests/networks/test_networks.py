@@ -221,6 +221,18 @@ def test_the_papers_critic_has_noise_inputs_the_others_the_predicted_outcome(pre
     assert kernel.shape == (size, 6)
 
 
+@pytest.mark.parametrize('kind', ['mean', 'residual_cvae'])
+def test_the_critic_sees_what_the_world_models_mean_predicts(kind):
+  networks = _make(critic='features', world_model=kind, targets='anchored')
+  s, a = _random((N, S), (N, A))
+  for change in (0.0, 0.3):
+    for variable in networks.world_model._mean.variables:
+      variable.assign_add(change * tf.ones_like(variable))
+    outcome = networks.world_model.mean(s, a)
+    x = tf.concat([s, a, outcome[:, :1], s + outcome[:, 1:]], axis=-1)
+    np.testing.assert_allclose(networks.critic(s, a), networks.critic._mlp(x), rtol=1e-9)
+
+
 def test_no_world_model_without_reconstructions():
   assert _make(sobolev='none', targets='observed').world_model is None
 

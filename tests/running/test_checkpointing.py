@@ -275,6 +275,17 @@ def _saving(tmp_path):
   return saving
 
 
+def test_a_checkpoint_does_not_depend_on_the_names_of_its_variables(tmp_path):
+  old, new = (
+    tf.Variable(tf.fill([3], value), name=name)
+    for name, value in (('critic/mlp/v', 1.0), ('critic/v', 2.0))
+  )
+  make = lambda v: checkpointing.Checkpointer(str(tmp_path), CONFIG, {'critic': v})
+  assert make(old).save({}, _Client(tmp_path))
+  make(new).restore(_newest(tmp_path))
+  assert list(new.numpy()) == [1.0] * 3
+
+
 FULL = 'No space left on device'
 
 

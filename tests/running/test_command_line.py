@@ -22,6 +22,8 @@ MISTAKES = [
   ('--num_critics=2', 'num_critics'),  # Retired.
   ('walker', 'flags start with --'),
   ('--num_samples=many', 'num_samples'),
+  ('--targets=reconstructed', '--nopredictive_critic'),
+  ('--world_model=cvae', '--nopredictive_critic'),
   ('--num_samples=0', 'greater than 0'),
   ('--num_samples=-3', 'greater than 0'),
   ('--num_samples=2.5', 'num_samples'),

@@ -86,6 +86,14 @@ def test_a_field_younger_than_the_record_has_the_value_that_changes_nothing():
   assert config.limits == config_lib.FaultLimits()
   agent = config.dsdpg
   assert (agent.world_model, agent.trust, agent.num_directions) == ('cvae', 'none', 0)
+  assert not agent.predictive_critic
+
+
+def test_a_critic_older_than_the_prediction_sees_none():
+  values = json.loads(presets.make_config({}).to_json())
+  assert values['dsdpg'].pop('predictive_critic')
+  agent = recorded_config.read(json.dumps(values)).config.dsdpg
+  assert (agent.predictive_critic, agent.world_model) == (False, 'mean')
 
 
 @pytest.mark.parametrize('name', RETIRED)
