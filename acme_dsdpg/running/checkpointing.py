@@ -152,17 +152,11 @@ class Checkpointer:
     Raises:
       ConfigError: the checkpoint has other variables or shapes.
     """
-    # A variable's name follows from who builds it: its number and its shape count.
-    number = lambda name: name.partition(':')[0]
-    names = {number(name): name for name in (*checkpoint.shapes, *self._shapes())}
-    before, now = (
-      {number(name): shape for name, shape in shapes.items()}
-      for shapes in (checkpoint.shapes, self._shapes())
-    )
+    before, now = map(_by_number, (checkpoint.shapes, self._shapes()))
     different = [
-      f'{names[key]} was {before.get(key, "absent")}, is {now.get(key, "absent")}'
-      for key in sorted(names)
-      if now.get(key) != before.get(key)
+      f'{number} was {before.get(number, "absent")}, is {now.get(number, "absent")}'
+      for number in sorted({*now, *before})
+      if now.get(number) != before.get(number)
     ]
     if different:
       shown = '; '.join(different[:5]) + ('; ...' if len(different) > 5 else '')
@@ -218,6 +212,11 @@ class Checkpointer:
 
   def _shapes(self) -> Dict[str, List[int]]:
     return {name: v.shape.as_list() for name, v in self._variables.items()}
+
+
+def _by_number(shapes: Mapping[str, List[int]]) -> Dict[str, List[int]]:
+  """Returns them by 'part/number': the rest of a name is who built the variable."""
+  return {name.partition(':')[0]: shape for name, shape in shapes.items()}
 
 
 def _save_replay(client: Any) -> str:
